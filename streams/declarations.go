@@ -1,0 +1,131 @@
+package streams
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stream names.
+const (
+	FramesLive  = "FRAMES_LIVE"
+	Frames      = "FRAMES"
+	TensorsLive = "TENSORS_LIVE"
+	Tensors     = "TENSORS"
+	Predictions = "PREDICTIONS"
+	Events      = "EVENTS"
+	Ledger      = "LEDGER"
+	DLQ         = "DLQ"
+)
+
+// Bucket names (JetStream KV).
+const (
+	CamerasBucket = "CAMERAS"
+	ModelsBucket  = "MODELS"
+	LeasesBucket  = "LEASES"
+)
+
+const (
+	// LiveRing is how many messages of one camera (and model and lane) a live stream keeps. Two let a worker hold
+	// one while the newest waits; a third rides out the jitter between two workers.
+	LiveRing = 3
+	// LiveMaxAge bounds the max_age of a freshest camera: the live streams forget at this age.
+	LiveMaxAge = 10 * time.Second
+	// TensorBacklog is how many tensors of one camera, model and lane may wait on disk before preprocess has to.
+	TensorBacklog = 64
+	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
+	LeaseTTL = 3 * time.Second
+	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer: longer than the longest chain of
+	// redeliveries.
+	DuplicateWindow = 5 * time.Minute
+
+	ackWait = 10 * time.Second // the backstop: recovery hands messages over long before
+	mib     = 1 << 20
+)
+
+// Options are what a deployment may choose about the streams.
+type Options struct {
+	// Replicas of every stream and bucket that holds what must survive a node. 0 means 1. Live streams always
+	// have one: a replicated frame is late.
+	Replicas int
+}
+
+func (o Options) replicas() int { return max(o.Replicas, 1) }
+
+// Streams are all streams as declared.
+func Streams(o Options) []jetstream.StreamConfig {
+	live := jetstream.StreamConfig{
+		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage, Replicas: 1,
+		MaxMsgsPerSubject: LiveRing, Discard: jetstream.DiscardOld, MaxAge: LiveMaxAge, Duplicates: LiveMaxAge,
+	}
+	every := jetstream.StreamConfig{
+		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: o.replicas(),
+		Discard: jetstream.DiscardNew, Duplicates: DuplicateWindow,
+	}
+	record := jetstream.StreamConfig{
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.replicas(),
+		Discard: jetstream.DiscardOld, Duplicates: DuplicateWindow, AllowDirect: true,
+	}
+
+	framesLive, frames := live, every
+	framesLive.Name, framesLive.Subjects, framesLive.MaxBytes = FramesLive, []string{"frames.live.*"}, 256*mib
+	framesLive.Description = "JPEG frames of cameras with delivery freshest: a ring of the newest few per camera"
+	frames.Name, frames.Subjects, frames.MaxBytes = Frames, []string{"frames.every.*"}, 2048*mib
+	frames.Description = "JPEG frames of cameras with delivery every_frame: nothing is dropped"
+
+	tensorsLive, tensors := live, every
+	tensorsLive.Name, tensorsLive.Subjects, tensorsLive.MaxBytes = TensorsLive, []string{"tensors.live.*.*.*"}, 512*mib
+	tensorsLive.Description = "model input of cameras with delivery freshest, uint8 HWC"
+	tensors.Name, tensors.Subjects, tensors.MaxBytes = Tensors, []string{"tensors.every.*.*.*"}, 2048*mib
+	tensors.Description = "model input of cameras with delivery every_frame, uint8 HWC"
+	tensors.MaxMsgsPerSubject, tensors.DiscardNewPerSubject = TensorBacklog, true
+
+	predictions, events, ledger, dlq := record, record, record, record
+	predictions.Name, predictions.Subjects, predictions.MaxAge, predictions.MaxBytes = Predictions, []string{"predictions.*.*"}, 24*time.Hour, 2048*mib
+	predictions.Description = "one answer per frame and model version, and gap records: what applications subscribe to"
+	events.Name, events.Subjects, events.MaxAge, events.MaxBytes = Events, []string{"events.*.*.*"}, 7*24*time.Hour, 128*mib
+	events.Description = "everything that happened"
+	ledger.Name, ledger.Subjects, ledger.MaxAge, ledger.MaxBytes = Ledger, []string{"ledger.*"}, 24*time.Hour, 512*mib
+	ledger.Description = "the fate of every frame, as ranges"
+	dlq.Name, dlq.Subjects, dlq.MaxAge, dlq.MaxBytes = DLQ, []string{"dlq.*.*"}, 7*24*time.Hour, 1024*mib
+	dlq.Description = "quarantined messages with reason, attempts, stage and model version"
+
+	return []jetstream.StreamConfig{framesLive, frames, tensorsLive, tensors, predictions, events, ledger, dlq}
+}
+
+// Buckets are all KV buckets as declared.
+func Buckets(o Options) []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: CamerasBucket, Description: "desired state of every camera, by name", History: 10, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
+		{Bucket: ModelsBucket, Description: "declaration and version of every model, by name", History: 10, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
+		{Bucket: LeasesBucket, Description: "which ingest instance owns a camera; the revision at acquisition is the epoch", History: 1, TTL: LeaseTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 16 * mib},
+	}
+}
+
+// consumer is one work group: every replica of a service that binds to it takes the next message.
+type consumer struct {
+	stream string
+	config jetstream.ConsumerConfig
+}
+
+func group(stream, durable, filter, description string) consumer {
+	return consumer{stream: stream, config: jetstream.ConsumerConfig{
+		Durable: durable, Description: description, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 4096,
+	}}
+}
+
+func preprocessGroups() []consumer {
+	return []consumer{
+		group(FramesLive, "preprocess", "frames.live.*", "preprocess workers"),
+		group(Frames, "preprocess", "frames.every.*", "preprocess workers"),
+	}
+}
+
+func inferGroups(model string, lane Lane) []consumer {
+	durable := "infer-" + model + "-" + string(lane)
+	return []consumer{
+		group(TensorsLive, durable, TensorSubject(Freshest, model, lane, "*"), "infer workers of one model and lane"),
+		group(Tensors, durable, TensorSubject(EveryFrame, model, lane, "*"), "infer workers of one model and lane"),
+	}
+}

@@ -1,0 +1,48 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Ensure creates every stream and bucket that is missing and brings those that differ back to their declaration.
+func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
+	for _, cfg := range Streams(o) {
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
+		}
+	}
+	for _, cfg := range Buckets(o) {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+			return fmt.Errorf("declare bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// Binder binds to one work group, creating its consumer as declared when it is missing.
+type Binder func(ctx context.Context) (jetstream.Consumer, error)
+
+// Preprocess are the work groups of the preprocess service: live first.
+func Preprocess(js jetstream.JetStream) []Binder { return binders(js, preprocessGroups()) }
+
+// Infer are the work groups of one model's lane: live first.
+func Infer(js jetstream.JetStream, model string, lane Lane) []Binder {
+	return binders(js, inferGroups(model, lane))
+}
+
+func binders(js jetstream.JetStream, groups []consumer) []Binder {
+	out := make([]Binder, len(groups))
+	for i, g := range groups {
+		out[i] = func(ctx context.Context) (jetstream.Consumer, error) {
+			c, err := js.CreateOrUpdateConsumer(ctx, g.stream, g.config)
+			if err != nil {
+				return nil, fmt.Errorf("bind %s of %s: %w", g.config.Durable, g.stream, err)
+			}
+			return c, nil
+		}
+	}
+	return out
+}

@@ -1,0 +1,76 @@
+package streams
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Lane says who may act on a model's answers.
+type Lane string
+
+// The lanes of a model. Only the stable lane exists until rollouts are declared.
+const (
+	LaneStable Lane = "stable"
+	LaneCanary Lane = "canary"
+	LaneShadow Lane = "shadow"
+)
+
+// Delivery says what a camera's frames are for.
+type Delivery string
+
+// Freshest: late is wrong, the newest frame wins. EveryFrame: evidence, nothing is dropped.
+const (
+	Freshest   Delivery = "freshest"
+	EveryFrame Delivery = "every_frame"
+)
+
+// route is the subject token of a delivery.
+func (d Delivery) route() string {
+	if d == EveryFrame {
+		return "every"
+	}
+	return "live"
+}
+
+var token = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+
+// CheckToken reports why name cannot be a camera, model or instance name: it must also be a subject token, a
+// metric label and a file name.
+func CheckToken(name string) error {
+	if !token.MatchString(name) {
+		return fmt.Errorf("%q is not a name: use 1 to 63 letters, digits, '-' or '_', starting with a letter or digit", name)
+	}
+	return nil
+}
+
+// FrameSubject is where ingest publishes a camera's frames.
+func FrameSubject(d Delivery, camera string) string { return "frames." + d.route() + "." + camera }
+
+// TensorSubject is where preprocess publishes a model's input.
+func TensorSubject(d Delivery, model string, lane Lane, camera string) string {
+	return "tensors." + d.route() + "." + model + "." + string(lane) + "." + camera
+}
+
+// PredictionSubject is what downstream applications subscribe to. Either argument may be "*".
+func PredictionSubject(model, camera string) string { return "predictions." + model + "." + camera }
+
+// EventSubject is where something that happened is told: area "camera", kind "state", name of the camera.
+func EventSubject(area, kind, name string) string { return "events." + area + "." + kind + "." + name }
+
+// LedgerSubject carries the fates of a camera's frames.
+func LedgerSubject(camera string) string { return "ledger." + camera }
+
+// DLQSubject is where a stage puts what it could not handle.
+func DLQSubject(stage, camera string) string { return "dlq." + stage + "." + camera }
+
+// DeliveryOf tells the delivery of a frame or tensor subject.
+func DeliveryOf(subject string) Delivery {
+	if parts := strings.Split(subject, "."); len(parts) > 1 && parts[1] == EveryFrame.route() {
+		return EveryFrame
+	}
+	return Freshest
+}
+
+// LastToken is the last token of a subject: the camera of a frame, tensor or prediction.
+func LastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
