@@ -1,0 +1,62 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// MaxPayload is the largest message an embedded server accepts: a 4K JPEG with room to spare.
+const MaxPayload = 8 << 20
+
+// Embedded is a nats-server in this process, reachable by any NATS client.
+type Embedded struct{ s *server.Server }
+
+// StartEmbedded starts a server on host:port (port -1 picks one) that keeps its files in dir.
+func StartEmbedded(ctx context.Context, host string, port int, dir string) (*Embedded, error) {
+	if port > 0 {
+		if err := checkFree(ctx, host, port); err != nil {
+			return nil, err
+		}
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "sightline", Host: host, Port: port, NoSigs: true, NoLog: true, DontListen: false,
+		JetStream: true, StoreDir: dir, MaxPayload: MaxPayload,
+		JetStreamMaxMemory: 2 << 30, JetStreamMaxStore: 16 << 30,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	go s.Start()
+	if !s.ReadyForConnections(20 * time.Second) {
+		s.Shutdown()
+		return nil, fmt.Errorf("embedded broker: not ready within 20 s (store %s)", dir)
+	}
+	return &Embedded{s: s}, nil
+}
+
+// ErrPortTaken means that something else listens where the embedded broker should.
+var ErrPortTaken = errors.New("port is taken")
+
+func checkFree(ctx context.Context, host string, port int) error {
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("embedded broker on %s: %w: %w", addr, ErrPortTaken, err)
+	}
+	return l.Close()
+}
+
+// URL is where clients connect.
+func (e *Embedded) URL() string { return e.s.ClientURL() }
+
+// Stop shuts the server down and waits until its files are closed.
+func (e *Embedded) Stop() {
+	e.s.Shutdown()
+	e.s.WaitForShutdown()
+}

@@ -1,0 +1,70 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// Model is what the bucket MODELS holds for one model: which version is wanted and how it is used.
+type Model struct {
+	Name        string            `json:"name"`
+	Version     int               `json:"version"`
+	SHA256      string            `json:"sha256"`
+	Declaration model.Declaration `json:"declaration"`
+}
+
+// decodeModel reads a value of MODELS.
+func decodeModel(data []byte) (Model, error) {
+	var m Model
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("model: %w", err)
+	}
+	if !model.ValidName(m.Name) || m.Version < 1 {
+		return m, fmt.Errorf("model: name %q version %d", m.Name, m.Version)
+	}
+	if err := m.Declaration.Validate(); err != nil {
+		return m, fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	if !m.Declaration.Input.Resolved() {
+		return m, fmt.Errorf("model %s: its input size or colour order is not stated", m.Name)
+	}
+	return m, nil
+}
+
+// Models is a live copy of MODELS.
+type Models struct{ *View[Model] }
+
+// FollowModels follows the bucket MODELS until ctx ends.
+func FollowModels(ctx context.Context, js jetstream.JetStream, log *slog.Logger) (Models, error) {
+	kv, err := js.KeyValue(ctx, streams.ModelsBucket)
+	if err != nil {
+		return Models{}, fmt.Errorf("bucket %s: %w", streams.ModelsBucket, err)
+	}
+	v, err := Follow(ctx, kv, decodeModel, log)
+	return Models{v}, err
+}
+
+// Model is the declaration of a model.
+func (m Models) Model(name string) (model.Declaration, bool) {
+	e, ok := m.Get(name)
+	return e.Value.Declaration, ok
+}
+
+// PutModel writes what is wanted of a model, unless that is already there.
+func PutModel(ctx context.Context, js jetstream.JetStream, m Model) (changed bool, err error) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return false, fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	if _, err := decodeModel(data); err != nil {
+		return false, err
+	}
+	return put(ctx, js, streams.ModelsBucket, m.Name, data)
+}

@@ -1,0 +1,516 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sightline-dev/sightline/streams"
+)
+
+var start = time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)
+
+// world is a made-up history of one live camera: what really became of each frame, and what the stages said.
+type world struct {
+	models []string
+	truth  map[string]*Line
+	said   []said
+}
+
+// said is one mark with the time of the record it is in.
+type said struct {
+	epoch uint64
+	stage string
+	entry Entry
+	at    time.Time
+}
+
+func (w *world) say(epoch, seq uint64, at time.Time, stage string, mark Mark, model, reason string) {
+	w.said = append(w.said, said{epoch, stage, Entry{mark, model, reason, Ranges{{seq, seq}}}, at})
+}
+
+// path is what becomes of a frame. Which paths are possible depends on what comes after it.
+type path int
+
+const (
+	predicted path = iota
+	refusedByIngest
+	evictedFrame
+	expired
+	quarantined
+	evictedTensor
+	expiredTensor
+	lostInPreprocess
+	lostInInfer
+	lostInIngest
+	paths
+)
+
+// live draws the history of a camera with freshest delivery. Every epoch ends with a frame that is answered, so that
+// every eviction has a cause.
+func live(t *rapid.T, epochs, frames int) *world {
+	w := &world{models: []string{"a", "b"}, truth: map[string]*Line{}}
+	for _, m := range w.models {
+		w.truth[m] = &Line{Camera: "cam", Model: m, Delivery: streams.Freshest, Reasons: map[string]uint64{}}
+	}
+	at := start
+	for epoch := uint64(1); epoch <= uint64(epochs); epoch++ {
+		n := rapid.IntRange(1, frames).Draw(t, "frames")
+		for seq := uint64(1); seq <= uint64(n); seq++ {
+			at = at.Add(100 * time.Millisecond)
+			p := predicted
+			if seq < uint64(n) {
+				p = path(rapid.IntRange(0, int(paths)-1).Draw(t, "path"))
+			}
+			w.frame(epoch, seq, p, at, epoch < uint64(epochs))
+		}
+	}
+	return w
+}
+
+func (w *world) frame(epoch, seq uint64, p path, at time.Time, restarted bool) {
+	end := func(model string, mark Mark, reason string) {
+		for _, m := range w.models {
+			if model == "" || m == model {
+				w.truth[m].Captured++
+				w.truth[m].addFate(mark, reason, 1)
+				if mark == "" {
+					w.truth[m].Lost++
+				}
+			}
+		}
+	}
+	w.say(epoch, seq, at, "ingest", Captured, "", "")
+	switch p {
+	case refusedByIngest:
+		w.say(epoch, seq, at, "ingest", Superseded, "", "outbox")
+		end("", Superseded, "outbox")
+		return
+	case lostInIngest:
+		if restarted {
+			end("", Superseded, "restart")
+		} else {
+			end("", "", "")
+		}
+		return
+	}
+	w.say(epoch, seq, at, "ingest", Published, "", "")
+	if p == evictedFrame {
+		end("", Superseded, "frame_ring")
+		return
+	}
+	w.say(epoch, seq, at, "preprocess", Taken, "", "")
+	switch p {
+	case expired:
+		w.say(epoch, seq, at, "preprocess", Expired, "", "max_age")
+		end("", Expired, "max_age")
+		return
+	case quarantined:
+		w.say(epoch, seq, at, "preprocess", Quarantined, "", "preprocess")
+		end("", Quarantined, "preprocess")
+		return
+	case lostInPreprocess:
+		end("", "", "")
+		return
+	}
+	for i, m := range w.models {
+		w.say(epoch, seq, at, "preprocess", Forwarded, m, "")
+		if p == evictedTensor && i == 0 {
+			end(m, Superseded, "tensor_ring")
+			continue
+		}
+		w.say(epoch, seq, at, "infer", Taken, m, "")
+		switch {
+		case p == expiredTensor && i == 1:
+			w.say(epoch, seq, at, "infer", Expired, m, "max_age")
+			end(m, Expired, "max_age")
+		case p == lostInInfer && i == 0:
+			end(m, "", "")
+		default:
+			w.say(epoch, seq, at, "infer", Predicted, m, "")
+			end(m, Predicted, "")
+		}
+	}
+}
+
+// records packs what was said into records as reporters do: one per stage, epoch and flush, at most lag later.
+func (w *world) records(flush time.Duration) []Record {
+	type key struct {
+		at    time.Time
+		stage string
+		epoch uint64
+	}
+	packed := map[key]map[entryKey]*Ranges{}
+	for _, s := range w.said {
+		k := key{s.at.Truncate(flush).Add(flush), s.stage, s.epoch}
+		if packed[k] == nil {
+			packed[k] = map[entryKey]*Ranges{}
+		}
+		e := entryKey{s.entry.Mark, s.entry.Model, s.entry.Reason}
+		if packed[k][e] == nil {
+			packed[k][e] = &Ranges{}
+		}
+		packed[k][e].AddAll(s.entry.Frames)
+	}
+	var out []Record
+	for k, entries := range packed {
+		r := Record{Camera: "cam", Epoch: k.epoch, Stage: k.stage, At: k.at}
+		if k.stage == "ingest" {
+			r.Route = &Route{streams.Freshest, w.models, time.Second}
+		}
+		for e, frames := range entries {
+			r.Entries = append(r.Entries, Entry{e.mark, e.model, e.reason, *frames})
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Record) int { return a.At.Compare(b.At) })
+	return out
+}
+
+func (w *world) lines() []Line {
+	var out []Line
+	for _, m := range w.models {
+		out = append(out, *w.truth[m])
+	}
+	return out
+}
+
+func sameLines(t interface{ Fatalf(string, ...any) }, what string, got, want []Line) {
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("%s:\n got %+v\nwant %+v", what, got, want)
+	}
+}
+
+// partition fails when a captured frame is in no column or in two.
+func partition(t interface{ Fatalf(string, ...any) }, lines []Line) {
+	for _, l := range lines {
+		if l.Captured != l.Predicted+l.Superseded+l.Expired+l.Quarantined+l.InFlight+l.Lost {
+			t.Fatalf("not a partition: %+v", l)
+		}
+	}
+}
+
+// Whatever the order and however often records come, the books tell the truth, and the same at any time.
+func TestBooksInAnyOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := live(t, rapid.IntRange(1, 3).Draw(t, "epochs"), 20)
+		records := w.records(300 * time.Millisecond)
+		shuffled := slices.Clone(records)
+		for range rapid.IntRange(0, 10).Draw(t, "repeated") {
+			shuffled = append(shuffled, rapid.SampledFrom(records).Draw(t, "again"))
+		}
+		r := rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed")))
+		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+
+		for _, after := range []time.Duration{0, time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second, time.Hour} {
+			var inOrder, anyOrder Books
+			for _, r := range records {
+				inOrder.Apply(r)
+			}
+			for _, r := range shuffled {
+				anyOrder.Apply(r)
+			}
+			got := anyOrder.Lines(start.Add(after), nil)
+			sameLines(t, "in any order", got, inOrder.Lines(start.Add(after), nil))
+			partition(t, got)
+			if after == time.Hour {
+				sameLines(t, "the truth", got, w.lines())
+			}
+		}
+	})
+}
+
+// Read while it grows, with lines made final on the way, the books end the same; what is said again later changes
+// nothing.
+func TestBooksWhileTheyGrow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := live(t, rapid.IntRange(1, 3).Draw(t, "epochs"), 120)
+		records := w.records(500 * time.Millisecond)
+		var b Books
+		for i, r := range records {
+			b.Apply(r)
+			if i%3 == 0 {
+				partition(t, b.Lines(r.At, nil))
+			}
+		}
+		end := start.Add(time.Hour)
+		sameLines(t, "the truth", b.Lines(end, nil), w.lines())
+		for range 20 { // late
+			b.Apply(rapid.SampledFrom(records).Draw(t, "late"))
+		}
+		sameLines(t, "after late records", b.Lines(end, nil), w.lines())
+		for id, e := range b.cameras["cam"].epochs {
+			if len(e.captured)+len(e.published)+len(e.taken)+len(e.fates)+len(e.clock) > 0 {
+				t.Fatalf("epoch %d was not closed: %+v", id, e)
+			}
+		}
+	})
+}
+
+// record makes a record of one entry.
+func record(epoch uint64, at time.Time, mark Mark, model string, lo, hi uint64) Record {
+	return Record{Camera: "cam", Epoch: epoch, At: at, Entries: []Entry{{Mark: mark, Model: model, Frames: Ranges{{lo, hi}}}}}
+}
+
+func routed(r Record, d streams.Delivery, models ...string) Record {
+	r.Route = &Route{Delivery: d, Models: models}
+	if d == streams.Freshest {
+		r.Route.MaxAge = time.Second
+	}
+	return r
+}
+
+// figures are the columns that are not zero.
+func figures(l Line) string {
+	out := fmt.Sprintf("captured %d", l.Captured)
+	for _, c := range []struct {
+		name string
+		n    uint64
+	}{{"predicted", l.Predicted}, {"superseded", l.Superseded}, {"expired", l.Expired}, {"quarantined", l.Quarantined}, {"in flight", l.InFlight}, {"lost", l.Lost}} {
+		if c.n > 0 {
+			out += fmt.Sprintf(", %s %d", c.name, c.n)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(l.Reasons)) {
+		out += fmt.Sprintf(", %s %d", k, l.Reasons[k])
+	}
+	return out
+}
+
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	hold := func(n uint64) Held { return func(string, string) uint64 { return n } }
+	live := routed(record(1, start, Captured, "", 1, 3), streams.Freshest, "m")
+	every := routed(record(1, start, Captured, "", 1, 10), streams.EveryFrame, "m")
+	for _, c := range []struct {
+		name    string
+		records []Record
+		after   time.Duration
+		held    Held
+		want    string
+	}{
+		{"young frames are in flight", []Record{live}, 4*time.Second - 1, nil, "captured 3, in flight 3"},
+		{"nobody acknowledged them", []Record{live}, 4 * time.Second, nil, "captured 3, lost 3"},
+		{"the newest may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2"},
+		{"until it is older than the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 13 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/frame_ring 1, superseded/frame_ring 2"},
+		{"a newer epoch took its place", []Record{live, record(1, start, Published, "", 1, 3), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 3, superseded/frame_ring 3"},
+		{"a newer epoch without a frame did not", []Record{live, record(1, start, Published, "", 1, 3), routed(Record{Camera: "cam", Epoch: 2, At: start}, streams.Freshest, "m")}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2"},
+		{"taken without a fate is lost", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2)}, 13 * time.Second, nil, "captured 3, superseded 1, expired 1, lost 1, expired/frame_ring 1, superseded/frame_ring 1"},
+		{"also when the camera was taken over", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 2, lost 1, superseded/frame_ring 2"},
+		{"what ingest still had died with it", []Record{live, record(1, start, Published, "", 1, 1), record(1, start, Taken, "", 1, 1), record(1, start, Predicted, "m", 1, 1), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 2, superseded 2, superseded/restart 2"},
+		{"the newest tensor may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 1, 3), record(1, start, Forwarded, "m", 1, 2), record(1, start, Expired, "", 3, 3)}, 4 * time.Second, nil, "captured 3, superseded 1, expired 1, in flight 1, superseded/tensor_ring 1"},
+		{"a frame that only infer saw was captured", []Record{live, record(1, start, Predicted, "m", 1, 7)}, 0, nil, "captured 7, predicted 7"},
+		{"an answer outweighs other fates", []Record{live, record(1, start, Predicted, "m", 1, 1), record(1, start, Expired, "", 1, 2), record(1, start, Quarantined, "", 2, 3)}, 0, nil, "captured 3, predicted 1, quarantined 2"},
+		{"a mark of a newer version is no fate", []Record{live, record(1, start, "admired", "m", 1, 3)}, 4 * time.Second, nil, "captured 3, lost 3"},
+		{"no route, no judgement", []Record{record(1, start, Captured, "", 1, 3), record(1, start, Predicted, "m", 1, 1)}, time.Hour, nil, "captured 3, predicted 1, in flight 2"},
+		{"the route of an earlier epoch will do", []Record{live, record(1, start, Predicted, "m", 1, 3), record(2, start, Captured, "", 1, 2)}, time.Hour, nil, "captured 5, predicted 3, lost 2"},
+
+		{"every frame waits", []Record{every}, 15*time.Second - 1, hold(0), "captured 10, in flight 10"},
+		{"unknown is not lost", []Record{every}, time.Hour, nil, "captured 10, in flight 10"},
+		{"held is in flight", []Record{every}, time.Hour, hold(10), "captured 10, in flight 10"},
+		{"held in part", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(5), "captured 10, predicted 3, in flight 5, lost 2"},
+		{"held no more", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(0), "captured 10, predicted 3, lost 7"},
+		{"more held than missing", []Record{every, record(1, start, Predicted, "m", 1, 9)}, 15 * time.Second, hold(50), "captured 10, predicted 9, in flight 1"},
+		{"over a restart", []Record{every, record(2, start, Captured, "", 1, 5)}, 15 * time.Second, hold(12), "captured 15, in flight 12, lost 3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var b Books
+			for _, r := range c.records {
+				b.Apply(r)
+			}
+			now := start.Add(c.after)
+			for range 2 { // the second time from what is closed
+				lines := b.Lines(now, c.held)
+				if len(lines) != 1 || figures(lines[0]) != c.want {
+					t.Fatalf("got  %s\nwant %s", figures(lines[0]), c.want)
+				}
+				if lines[0].Balanced() != (lines[0].Lost == 0) {
+					t.Errorf("balanced: %v", lines[0].Balanced())
+				}
+			}
+		})
+	}
+}
+
+// What was lost stays on the books after they were closed, and so does what every_frame lost.
+func TestLossIsFinal(t *testing.T) {
+	t.Parallel()
+	none := func(string, string) uint64 { return 0 }
+	for _, d := range []streams.Delivery{streams.Freshest, streams.EveryFrame} {
+		var b Books
+		b.Apply(routed(record(1, start, Captured, "", 1, 3), d, "m"))
+		b.Apply(record(1, start, Taken, "", 1, 3))
+		b.Apply(record(1, start, Predicted, "m", 2, 2))
+		b.Lines(start.Add(closeAfter+everySettle), none)
+		if e := b.cameras["cam"].epochs[1]; e.final != 3 {
+			t.Errorf("%s: closed up to %d", d, e.final)
+		}
+		b.Apply(record(1, start.Add(time.Hour), Predicted, "m", 1, 3))
+		if got := figures(b.Lines(start.Add(2*time.Hour), none)[0]); got != "captured 3, predicted 1, lost 2" {
+			t.Errorf("%s: %s", d, got)
+		}
+	}
+}
+
+// A reporter that was cut off for a while corrects what the books had concluded.
+func TestLateReporterIsHeard(t *testing.T) {
+	t.Parallel()
+	var b Books
+	b.Apply(routed(record(1, start, Captured, "", 1, 3), streams.Freshest, "m"))
+	b.Apply(record(1, start, Published, "", 1, 3))
+	b.Apply(record(1, start, Predicted, "m", 3, 3))
+	if got := figures(b.Lines(start.Add(time.Minute), nil)[0]); got != "captured 3, predicted 1, superseded 2, superseded/frame_ring 2" {
+		t.Error(got)
+	}
+	b.Apply(record(1, start.Add(time.Minute), Taken, "", 1, 3))
+	b.Apply(record(1, start.Add(time.Minute), Predicted, "m", 1, 2))
+	if got := figures(b.Lines(start.Add(time.Minute), nil)[0]); got != "captured 3, predicted 3" {
+		t.Error(got)
+	}
+}
+
+// A camera's models change with a new epoch: each model answers for the frames it was meant to see.
+func TestRouteChange(t *testing.T) {
+	t.Parallel()
+	var b Books
+	b.Apply(routed(record(1, start, Captured, "", 1, 4), streams.Freshest, "old", "both"))
+	b.Apply(record(1, start, Predicted, "old", 1, 4))
+	b.Apply(record(1, start, Predicted, "both", 1, 4))
+	b.Apply(routed(record(2, start, Captured, "", 1, 6), streams.EveryFrame, "new", "both"))
+	b.Apply(record(2, start, Predicted, "new", 1, 6))
+	b.Apply(record(2, start, Predicted, "both", 1, 5))
+	b.Apply(record(2, start, Predicted, "old", 1, 1)) // was under way
+	want := []string{"both captured 10, predicted 9, lost 1", "new captured 6, predicted 6", "old captured 5, predicted 5"}
+	for range 2 {
+		lines := b.Lines(start.Add(time.Hour), func(string, string) uint64 { return 0 })
+		var got []string
+		for _, l := range lines {
+			got = append(got, l.Model+" "+figures(l))
+			if l.Delivery != streams.EveryFrame {
+				t.Errorf("delivery %s", l.Delivery)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %q", got)
+		}
+	}
+}
+
+// The newest of two routes for an epoch counts, in whatever order they come.
+func TestNewestRouteCounts(t *testing.T) {
+	t.Parallel()
+	older := routed(record(1, start, Captured, "", 1, 1), streams.Freshest, "m")
+	newer := routed(record(1, start.Add(time.Second), Captured, "", 2, 2), streams.EveryFrame, "m")
+	for _, records := range [][]Record{{older, newer}, {newer, older}} {
+		var b Books
+		for _, r := range records {
+			b.Apply(r)
+		}
+		if got := b.Lines(start, nil)[0].Delivery; got != streams.EveryFrame {
+			t.Errorf("delivery %s", got)
+		}
+	}
+}
+
+// Healthy or not, the books stay small.
+func TestBooksStaySmall(t *testing.T) {
+	t.Parallel()
+	const perRecord, fps = 15, 30
+	for _, evict := range []bool{false, true} {
+		frames := uint64(100_000)
+		if evict {
+			frames = 15_000
+		}
+		var b Books
+		most, clockMost := 0, 0
+		for seq := uint64(1); seq <= frames; seq += perRecord {
+			at := start.Add(time.Duration(seq) * time.Second / fps)
+			last := seq + perRecord - 1
+			b.Apply(routed(record(1, at, Captured, "", seq, last), streams.Freshest, "m"))
+			b.Apply(record(1, at, Published, "", seq, last))
+			for s := seq; s <= last; s++ {
+				if !evict || s%2 == 0 {
+					b.Apply(record(1, at, Taken, "", s, s))
+					b.Apply(record(1, at, Predicted, "m", s, s))
+				}
+			}
+			if seq/perRecord%4 == 0 {
+				b.Lines(at, nil)
+			}
+			e := b.cameras["cam"].epochs[1]
+			n := len(e.captured) + len(e.published) + len(e.taken)
+			for _, r := range e.models["m"].fates {
+				n += len(*r)
+			}
+			most, clockMost = max(most, n), max(clockMost, len(e.clock))
+		}
+		l := b.Lines(start.Add(24*time.Hour), nil)[0]
+		if evict {
+			if want := 2 * (closeAfter + 5*time.Second) / time.Second * fps; most > int(want) {
+				t.Errorf("evicting: %d ranges", most)
+			}
+		} else if most > 8 {
+			t.Errorf("healthy: %d ranges", most)
+		}
+		if clockMost > 300 {
+			t.Errorf("%d clock entries", clockMost)
+		}
+		if !l.Balanced() || l.InFlight != 0 || l.Captured < frames {
+			t.Errorf("%+v", l)
+		}
+	}
+}
+
+// A frame that stays without a fate does not make the clock grow.
+func TestClockOfAnUnknownFrame(t *testing.T) {
+	t.Parallel()
+	var b Books
+	b.Apply(routed(record(1, start, Captured, "", 1, 1), streams.EveryFrame, "m"))
+	for i := range 5000 {
+		at, seq := start.Add(time.Duration(i)*time.Second), uint64(i+2)
+		b.Apply(record(1, at, Captured, "", seq, seq))
+		b.Apply(record(1, at, Predicted, "m", seq, seq))
+		b.Lines(at, nil)
+	}
+	if n := len(b.cameras["cam"].epochs[1].clock); n > 200 {
+		t.Errorf("%d clock entries", n)
+	}
+	if got := figures(b.Lines(start.Add(5000*time.Second), nil)[0]); got != "captured 5001, predicted 5000, in flight 1" {
+		t.Error(got)
+	}
+}
+
+// The clock's answers depend on what it was told, not on the order.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		type told struct{ seq, at uint64 }
+		all := rapid.SliceOf(rapid.Custom(func(t *rapid.T) told {
+			return told{rapid.Uint64Range(1, 20).Draw(t, "seq"), rapid.Uint64Range(0, 20).Draw(t, "at")}
+		})).Draw(t, "told")
+		var c clock
+		for _, x := range all {
+			c.add(x.seq, start.Add(time.Duration(x.at)))
+		}
+		for at := range uint64(21) {
+			var want uint64
+			for _, x := range all {
+				if x.at <= at {
+					want = max(want, x.seq)
+				}
+			}
+			if got := c.by(start.Add(time.Duration(at))); got != want {
+				t.Fatalf("by %d: %d, want %d (%v)", at, got, want, c)
+			}
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+)
+
+// clock says which frames had been captured when, whatever the order in which that was learnt: sorted by time, and
+// by frame number, because a later entry that knows no more is left out.
+type clock []capture
+
+// capture says that frames up to seq had been captured at that time.
+type capture struct {
+	seq uint64
+	at  time.Time
+}
+
+func (c *clock) add(seq uint64, at time.Time) {
+	s := *c
+	i, _ := slices.BinarySearchFunc(s, at, func(e capture, at time.Time) int {
+		if e.at.After(at) {
+			return 1
+		}
+		return -1 // behind those of the same time
+	})
+	if i > 0 && s[i-1].seq >= seq {
+		return // known
+	}
+	j := i
+	for j < len(s) && s[j].seq <= seq {
+		j++
+	}
+	if i > 0 && s[i-1].at.Equal(at) {
+		i--
+	}
+	*c = slices.Replace(s, i, j, capture{seq, at})
+}
+
+// by is the largest frame number known to have been captured at t.
+func (c clock) by(t time.Time) uint64 {
+	var seq uint64
+	for _, e := range c {
+		if e.at.After(t) {
+			break
+		}
+		seq = e.seq
+	}
+	return seq
+}
+
+// forget drops what says nothing of frames behind upTo, or no more than another entry from before t.
+func (c *clock) forget(upTo uint64, t time.Time) {
+	s := *c
+	first := 0
+	for first < len(s) && (s[first].seq <= upTo || first+1 < len(s) && !s[first+1].at.After(t)) {
+		first++
+	}
+	*c = slices.Delete(s, 0, first)
+}

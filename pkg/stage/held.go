@@ -1,0 +1,132 @@
+package stage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// beatEvery is how often messages in hand are kept alive, unless a consumer's AckWait asks for less.
+const beatEvery = 2 * time.Second
+
+// item is a message in this process.
+type item struct {
+	raw     jetstream.Msg
+	msg     Message
+	release func() // gives its place back to the source
+	settled chan struct{} // of a suspect: closed when its fate is written down
+
+	mu    sync.Mutex
+	begun bool // no longer waiting for a handler
+	over  bool // somebody has settled it, or is about to
+}
+
+// begin reports whether the message may be worked on: it may have been handed back while it waited.
+func (it *item) begin() bool {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	it.begun = true
+	return !it.over
+}
+
+func (it *item) waiting() bool {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return !it.begun
+}
+
+// claim reports whether the caller is the one who settles the message. Nobody keeps it alive from then on.
+func (it *item) claim() bool {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	if it.over {
+		return false
+	}
+	it.over = true
+	return true
+}
+
+func (it *item) beat() {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	if !it.over {
+		_ = it.raw.InProgress() // fire and forget: AckWait is the backstop
+	}
+}
+
+// held are the messages in this process.
+type held struct {
+	mu     sync.Mutex
+	items  map[*item]struct{}
+	closed bool
+	beat   time.Duration
+	pace   chan time.Duration
+}
+
+// add reports false when the stage has given up: the message must be handed back.
+func (h *held) add(it *item) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.items[it] = struct{}{}
+	}
+	return !h.closed
+}
+
+func (h *held) remove(it *item) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.items, it)
+}
+
+// close refuses further messages and returns those in hand.
+func (h *held) close() []*item {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	return h.all()
+}
+
+func (h *held) all() []*item {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	items := make([]*item, 0, len(h.items))
+	for it := range h.items {
+		items = append(items, it)
+	}
+	return items
+}
+
+// atLeast quickens the keep-alive to three times per ackWait.
+func (h *held) atLeast(ackWait time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if every := ackWait / 3; every > 0 && every < h.beat {
+		h.beat = every
+		select {
+		case <-h.pace:
+		default:
+		}
+		h.pace <- every
+	}
+}
+
+// keepAlive restarts the AckWait of messages in hand until ctx ends.
+func (h *held) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case every := <-h.pace:
+			tick.Reset(every)
+		case <-tick.C:
+			for _, it := range h.all() {
+				it.beat()
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/streams"
+)
+
+const (
+	// fetchWait is how long one pull request waits at the server; it also bounds how long draining takes when idle.
+	fetchWait = 500 * time.Millisecond
+	// rebindDelay paces attempts to bind to a consumer that cannot be bound.
+	rebindDelay = 250 * time.Millisecond
+)
+
+// pull fetches from one source until ctx ends. It fetches only what it has places for; a consumer that was
+// deleted, or a broker that went away, is bound again.
+func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
+	places := make(chan struct{}, s.cfg.MaxInFlight)
+	for range s.cfg.MaxInFlight {
+		places <- struct{}{}
+	}
+	release := func() { places <- struct{}{} }
+	var consumer jetstream.Consumer
+	for ctx.Err() == nil {
+		if consumer == nil {
+			c, err := bind(ctx)
+			if err != nil {
+				s.rebindLater(ctx, err)
+				continue
+			}
+			consumer = c
+			if info := c.CachedInfo(); info != nil {
+				s.held.atLeast(info.Config.AckWait)
+			}
+		}
+		n := take(ctx, places)
+		if n == 0 || !s.hangs.wait(ctx, s.cfg.Workers) {
+			return
+		}
+		got, err := s.fetch(work, consumer, n, release)
+		for range n - got {
+			release()
+		}
+		if err != nil && ctx.Err() == nil {
+			consumer = nil
+			s.rebindLater(ctx, err)
+		}
+	}
+}
+
+// take waits for one place and takes all that are free.
+func take(ctx context.Context, places <-chan struct{}) int {
+	select {
+	case <-places:
+	case <-ctx.Done():
+		return 0
+	}
+	n := 1
+	for {
+		select {
+		case <-places:
+			n++
+		default:
+			return n
+		}
+	}
+}
+
+// fetch pulls up to n messages and queues them. A Fetch loop, not Consume or Messages: those can stall silently
+// with a small prefetch (a lost wake-up in nats.go 1.55).
+func (s *Stage) fetch(ctx context.Context, c jetstream.Consumer, n int, release func()) (int, error) {
+	batch, err := c.Fetch(n, jetstream.FetchMaxWait(fetchWait))
+	if err != nil {
+		return 0, err
+	}
+	got := 0
+	for raw := range batch.Messages() {
+		got++
+		s.accept(ctx, raw, release)
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+		return got, err
+	}
+	return got, nil
+}
+
+// accept queues a message. The queue has room: every message in it holds one of its source's places.
+func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
+	it := &item{raw: raw, release: release}
+	it.msg = Message{Subject: raw.Subject(), Header: raw.Headers(), Data: raw.Data(), Stored: time.Now(), Attempt: 1}
+	if meta, err := raw.Metadata(); err == nil {
+		it.msg.Stream, it.msg.Sequence, it.msg.Stored = meta.Stream, meta.Sequence.Stream, meta.Timestamp
+		it.msg.Attempt = int(min(meta.NumDelivered, 1<<20)) //nolint:gosec // bounded
+	}
+	if s.suspect(it) {
+		it.settled = make(chan struct{})
+	}
+	s.taken.Add(1)
+	s.cfg.Observer.Taken(it.msg)
+	switch {
+	case !s.held.add(it):
+		s.handBack(it)
+	case it.msg.Attempt > s.cfg.MaxAttempts: // it has taken its workers with it before
+		it.begin()
+		s.settling.Go(func() {
+			s.settle(ctx, it, Result{Err: Poison(fmt.Errorf("delivered %d times without an answer", it.msg.Attempt))})
+		})
+	case it.settled != nil:
+		s.alone.add(it)
+	default:
+		s.queue <- it
+	}
+	if s.hangs.stuck(s.cfg.Workers) {
+		s.handBackWaiting()
+	}
+}
+
+func (s *Stage) rebindLater(ctx context.Context, err error) {
+	if s.bindErrors.Add(1)%20 == 1 { // once per about five seconds
+		s.cfg.Log.WarnContext(ctx, "cannot pull, binding again", slog.String("stage", s.cfg.Name), slog.Any("error", err))
+	}
+	t := time.NewTimer(rebindDelay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

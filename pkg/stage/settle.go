@@ -1,0 +1,189 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/ledger"
+)
+
+// Headers of a quarantined message, beside its own.
+const (
+	HeaderReason   = "Sightline-Quarantine-Reason"
+	HeaderStage    = "Sightline-Quarantine-Stage"
+	HeaderAttempts = "Sightline-Quarantine-Attempts"
+	HeaderSubject  = "Sightline-Quarantine-Subject"
+	// HeaderOmitted is the size of a payload that does not fit into DLQ beside these headers.
+	HeaderOmitted = "Sightline-Quarantine-Omitted-Bytes"
+)
+
+const (
+	publishTimeout = 5 * time.Second
+	publishRetry   = 10 * time.Millisecond // first pause while an output stream is full or away
+	publishRetryTo = 500 * time.Millisecond
+
+	ackTimeout = 5 * time.Second // in all
+	ackTry     = 1500 * time.Millisecond
+
+	maxReason = 512 // bytes of an error that travel in a header
+)
+
+// settle gives a message its fate.
+func (s *Stage) settle(ctx context.Context, it *item, r Result) {
+	err := r.Err
+	if err == nil {
+		if err = s.publish(ctx, it.msg, r.Outputs); err == nil {
+			s.done.Add(1)
+			s.cfg.Observer.Done(it.msg, r.Outputs)
+			s.ack(ctx, it)
+			return
+		}
+	}
+	drop, dropped := errors.AsType[*dropError](err)
+	_, poison := errors.AsType[*poisonError](err)
+	switch {
+	case dropped:
+		s.dropped.Add(1)
+		s.cfg.Observer.Dropped(it.msg, drop.fate, drop.reason)
+		s.ack(ctx, it)
+	case ctx.Err() != nil: // draining took too long: hand it back at once
+		s.handBack(it)
+	case poison || it.msg.Attempt >= s.cfg.MaxAttempts:
+		s.quarantine(ctx, it, err)
+	default:
+		s.nak(it, retryDelay(err, it.msg.Attempt))
+	}
+}
+
+// publish stores the outputs in order.
+func (s *Stage) publish(ctx context.Context, in Message, outputs []Output) error {
+	for _, o := range outputs {
+		if o.ID == "" {
+			return Poison(fmt.Errorf("output for %s of %s has no id", o.Subject, in.Subject))
+		}
+		h := make(nats.Header, len(o.Header)+1) // the handler may use its header for more than one output
+		maps.Copy(h, o.Header)
+		h[jetstream.MsgIDHeader] = []string{o.ID}
+		if err := s.store(ctx, &nats.Msg{Subject: o.Subject, Header: h, Data: o.Data}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// store publishes one message. While its stream is full or cannot be reached it waits and tries again: the id
+// makes that harmless.
+func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
+	for wait := publishRetry; ; wait = min(2*wait, publishRetryTo) {
+		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
+		_, err := s.cfg.Publisher.PublishMsg(attempt, msg)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case hopeless(err):
+			return Poison(fmt.Errorf("publish %s: %d bytes: %w", msg.Subject, len(msg.Data), err))
+		}
+		if s.publishErrors.Add(1)%20 == 1 {
+			s.cfg.Log.WarnContext(ctx, "cannot publish, trying again", slog.String("stage", s.cfg.Name), slog.String("subject", msg.Subject), slog.Any("error", err))
+		}
+		if !pause(ctx, wait) {
+			return fmt.Errorf("publish %s: %w", msg.Subject, err)
+		}
+	}
+}
+
+// hopeless reports errors that the same message will always meet.
+func hopeless(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum ||
+		errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg)
+}
+
+func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {
+	h := make(nats.Header, len(it.msg.Header)+4)
+	maps.Copy(h, it.msg.Header)
+	h[HeaderReason] = []string{short(reason.Error())}
+	h[HeaderStage] = []string{s.cfg.Name}
+	h[HeaderAttempts] = []string{strconv.Itoa(it.msg.Attempt)}
+	h[HeaderSubject] = []string{it.msg.Subject}
+	copied := Output{
+		Subject: s.cfg.Quarantine(it.msg), Header: h, Data: it.msg.Data,
+		ID: s.cfg.Name + "/" + it.msg.Subject + "/" + s.cfg.Identity(it.msg),
+	}
+	err := s.publish(ctx, it.msg, []Output{copied})
+	if _, tooBig := errors.AsType[*poisonError](err); tooBig {
+		h[HeaderOmitted] = []string{strconv.Itoa(len(copied.Data))}
+		copied.Data = nil
+		err = s.publish(ctx, it.msg, []Output{copied})
+	}
+	if err != nil {
+		s.nak(it, backoff(it.msg.Attempt))
+		return
+	}
+	s.quarantined.Add(1)
+	s.cfg.Observer.Dropped(it.msg, ledger.Quarantined, s.cfg.Name)
+	s.finish(it, func(m jetstream.Msg) error { return m.TermWithReason("quarantined") }) // a redelivery is quarantined again, under the same id
+}
+
+// short makes an error fit into a header line.
+func short(reason string) string {
+	if len(reason) > maxReason {
+		reason = reason[:maxReason]
+	}
+	return strings.ToValidUTF8(reason, "")
+}
+
+// ack is a double ack: when it fails the message comes back, and its outputs' ids make that a no-op. A broker that
+// restarts remembers a message of a file stream, so it is worth asking again.
+func (s *Stage) ack(ctx context.Context, it *item) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
+	defer cancel()
+	s.finish(it, func(m jetstream.Msg) error {
+		for wait := publishRetry; ; wait = min(2*wait, publishRetryTo) {
+			try, cancel := context.WithTimeout(ctx, ackTry)
+			err := m.DoubleAck(try)
+			cancel()
+			if err == nil || !pause(ctx, wait) {
+				return err
+			}
+		}
+	})
+}
+
+func (s *Stage) nak(it *item, delay time.Duration) {
+	if s.finish(it, func(m jetstream.Msg) error {
+		if delay <= 0 {
+			return m.Nak()
+		}
+		return m.NakWithDelay(delay)
+	}) {
+		s.retried.Add(1)
+	}
+}
+
+func (s *Stage) handBack(it *item) { s.nak(it, 0) }
+
+// finish runs the final acknowledgement, unless somebody else has, and gives the message's place back. An
+// acknowledgement that fails is not repeated: AckWait is the backstop.
+func (s *Stage) finish(it *item, ack func(jetstream.Msg) error) bool {
+	if !it.claim() {
+		return false
+	}
+	_ = ack(it.raw)
+	if it.settled != nil {
+		close(it.settled)
+	}
+	s.held.remove(it)
+	it.release()
+	return true
+}
