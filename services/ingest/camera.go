@@ -1,0 +1,193 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// flushTimeout is how long a camera that is given up may take to publish what it captured.
+const flushTimeout = 3 * time.Second
+
+// routeEvery is how often the ledger is told how a camera is judged, so that a reader that starts late knows it too.
+const routeEvery = time.Minute
+
+// camera is one camera under one lease: it turns pictures into frames with names, and silence into gap records.
+type camera struct {
+	cfg    config.Camera
+	epoch  uint64
+	models []model.Declaration
+
+	js     Publisher
+	marks  *ledger.Reporter
+	events *events.Publisher
+
+	sampler *sampler
+	outbox  *outbox
+	seq     uint64
+	size    int // of the last JPEG, to size the next buffer
+
+	mu  sync.Mutex
+	gap *predictions.Gap // open: nobody can look
+}
+
+// run captures until ctx ends, then publishes what it still has.
+func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (Decoder, error)) error {
+	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery)
+	c.sampler = newSampler(float64(c.cfg.FPS))
+	c.tellRoute()
+	session, err := NewSession(SessionConfig{
+		Source: source, NewDecoder: decoder, OnPicture: c.onPicture, OnState: c.onState,
+		Redactor: NewRedactor(c.cfg.URL.Reveal()), StallTimeout: c.cfg.StallAfter,
+	})
+	if err != nil {
+		return err
+	}
+	abandon, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	captured, stopCaptured := context.WithCancel(abandon) // ends when nothing more will be captured
+	defer stopCaptured()
+
+	var sending sync.WaitGroup
+	sending.Go(func() { c.outbox.run(captured, abandon) })
+	sending.Go(func() { c.repeatRoute(captured) })
+	err = session.Run(ctx)
+	stopCaptured()
+	late := time.AfterFunc(flushTimeout, cancel)
+	defer late.Stop()
+	sending.Wait()
+	c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
+	return err
+}
+
+func (c *camera) tellRoute() {
+	route := ledger.Route{Delivery: c.cfg.Delivery, Models: c.cfg.Models}
+	if c.cfg.Delivery == streams.Freshest {
+		route.MaxAge = c.cfg.MaxAge
+	}
+	c.marks.SetRoute(c.cfg.Name, c.epoch, route)
+}
+
+func (c *camera) repeatRoute(ctx context.Context) {
+	tick := time.NewTicker(routeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.tellRoute()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
+func (c *camera) onPicture(p Picture) {
+	if !c.sampler.pick(p.PTS()) {
+		return
+	}
+	width, height := p.Size()
+	w, h, err := frameSize(width, height, c.cfg.ROI, c.models)
+	var jpeg []byte
+	if err == nil {
+		jpeg, err = p.JPEG(make([]byte, 0, c.size+c.size/4+1024), w, h, c.cfg.JPEGQuality)
+	}
+	if err != nil { // not captured: it has no name yet; the session counts pictures, the state says why none come
+		c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Cause: string(CauseCodec), Detail: err.Error()})
+		return
+	}
+	c.size = len(jpeg)
+	c.seq++
+	facts := frame.Facts{
+		Name:     frame.Name{Camera: c.cfg.Name, Epoch: c.epoch, Seq: c.seq},
+		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models, Trace: newTrace(),
+	}
+	if p.Damaged() {
+		facts.Status = string(predictions.StatusDegraded)
+	}
+	if c.cfg.Delivery != streams.EveryFrame {
+		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
+	}
+	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg})
+}
+
+// onState tells operators what happens, and applications when nobody can look: unknown is not nothing.
+func (c *camera) onState(s State) {
+	c.events.Tell(events.Event{
+		Area: "camera", Kind: "state", Name: c.cfg.Name, At: s.At, State: string(s.Phase), Cause: string(s.Cause), Detail: s.Detail,
+		Facts: c.epochFact(),
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.Phase == PhaseDown && (c.gap == nil || c.gap.Reason != string(s.Cause)):
+		from := s.At
+		if c.gap != nil { // the same silence, for another reason
+			from = c.gap.From
+		}
+		c.gap = &predictions.Gap{Reason: string(s.Cause), From: from.UTC()}
+		c.publishGap()
+	case s.Phase == PhaseLive && c.gap != nil:
+		c.gap.To = s.At.UTC()
+		c.publishGap()
+		c.gap = nil
+	}
+}
+
+// publishGap queues one record per model. The caller holds mu.
+func (c *camera) publishGap() {
+	for _, m := range c.cfg.Models {
+		p := predictions.Prediction{
+			Schema: predictions.SchemaID, Kind: predictions.KindGap, Status: predictions.StatusUnknown,
+			Camera: c.cfg.Name, Model: m, Gap: c.gap,
+		}
+		data, err := json.Marshal(p)
+		if err != nil {
+			c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Detail: fmt.Sprintf("gap record: %v", err)})
+			return
+		}
+		msg := nats.NewMsg(streams.PredictionSubject(m, c.cfg.Name))
+		msg.Data = data
+		msg.Header.Set(jetstream.MsgIDHeader, p.ID())
+		c.outbox.notify(msg)
+	}
+}
+
+func (c *camera) epochFact() map[string]string {
+	return map[string]string{"epoch": strconv.FormatUint(c.epoch, 10)}
+}
+
+// newTrace begins a W3C trace. It is not sampled until somebody decides so.
+func newTrace() string {
+	b := make([]byte, 0, 55)
+	b = append(b, "00-"...)
+	for range 2 {
+		b = appendHex(b, rand.Uint64()|1) //nolint:gosec // an identifier, not a secret
+	}
+	b = append(b, '-')
+	b = appendHex(b, rand.Uint64()|1) //nolint:gosec // an identifier, not a secret
+	return string(append(b, "-00"...))
+}
+
+func appendHex(b []byte, v uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, digits[v>>shift&15])
+	}
+	return b
+}

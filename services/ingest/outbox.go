@@ -1,0 +1,208 @@
+package ingest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+const (
+	// liveBacklog is how many frames of a freshest camera wait for the broker: the stream keeps no more either.
+	liveBacklog = streams.LiveRing
+	// everyBacklog and everyBacklogBytes bound what an every_frame camera keeps while the broker is away: half a minute
+	// at 10 fps of frames at network size.
+	everyBacklog      = 300
+	everyBacklogBytes = 32 << 20
+	// noticeBacklog bounds the gap records that wait; they come at the pace of reconnects.
+	noticeBacklog = 64
+
+	livePublishTimeout  = 500 * time.Millisecond
+	everyPublishTimeout = 2 * time.Second
+	outboxRetry         = 50 * time.Millisecond
+	outboxRetryTo       = time.Second
+)
+
+// Publisher is the part of JetStream that ingest publishes with.
+type Publisher interface {
+	PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error)
+}
+
+// outgoing is one captured frame, or a notice (a gap record), on its way to the broker.
+type outgoing struct {
+	facts    frame.Facts
+	received time.Time
+	jpeg     []byte
+	notice   *nats.Msg // instead of a frame
+}
+
+// outbox carries one camera's messages to the broker, in order and one at a time, so that the newest is stored last. put
+// never blocks: while the broker is away a bounded number of frames waits, and what falls out is in the ledger.
+type outbox struct {
+	js       Publisher
+	marks    *ledger.Reporter
+	delivery streams.Delivery
+
+	mu      sync.Mutex
+	frames  []outgoing
+	bytes   int
+	notices []*nats.Msg
+	wake    chan struct{}
+}
+
+func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery) *outbox {
+	return &outbox{js: js, marks: marks, delivery: d, wake: make(chan struct{}, 1)}
+}
+
+// put queues a frame. What no longer fits is superseded: the oldest goes first.
+func (o *outbox) put(f outgoing) {
+	o.marks.Add(f.facts.Name, ledger.Captured, "", "")
+	o.mu.Lock()
+	o.frames = append(o.frames, f)
+	o.bytes += len(f.jpeg)
+	limit, limitBytes := liveBacklog, everyBacklogBytes
+	if o.delivery == streams.EveryFrame {
+		limit = everyBacklog
+	}
+	var out []frame.Name
+	for len(o.frames) > limit || (o.bytes > limitBytes && len(o.frames) > 1) {
+		out = append(out, o.frames[0].facts.Name)
+		o.bytes -= len(o.frames[0].jpeg)
+		o.frames[0] = outgoing{}
+		o.frames = o.frames[1:]
+	}
+	o.mu.Unlock()
+	for _, n := range out {
+		o.marks.Add(n, ledger.Superseded, "", "ingest_backlog")
+	}
+	o.signal()
+}
+
+// notify queues a gap record.
+func (o *outbox) notify(m *nats.Msg) {
+	o.mu.Lock()
+	o.notices = append(o.notices, m)
+	if len(o.notices) > noticeBacklog {
+		o.notices = o.notices[1:]
+	}
+	o.mu.Unlock()
+	o.signal()
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the oldest waiting message, notices first.
+func (o *outbox) next() (outgoing, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.notices) > 0 {
+		m := o.notices[0]
+		o.notices = o.notices[1:]
+		return outgoing{notice: m}, true
+	}
+	if len(o.frames) == 0 {
+		return outgoing{}, false
+	}
+	f := o.frames[0]
+	o.frames[0] = outgoing{}
+	o.frames = o.frames[1:]
+	o.bytes -= len(f.jpeg)
+	return f, true
+}
+
+func (o *outbox) newerWaits() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.frames) > 0
+}
+
+// run publishes until ctx ends and the outbox is empty, or until abandon ends; what is left then is accounted for.
+func (o *outbox) run(ctx, abandon context.Context) {
+	for {
+		f, ok := o.next()
+		switch {
+		case ok:
+			o.send(abandon, f)
+		case ctx.Err() != nil:
+			return
+		default:
+			select {
+			case <-o.wake:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// send publishes one message, however long the broker is away, unless its time passes.
+func (o *outbox) send(ctx context.Context, f outgoing) {
+	msg := f.notice
+	if msg == nil {
+		msg = o.message(f)
+	}
+	timeout := everyPublishTimeout
+	if f.notice == nil && o.delivery != streams.EveryFrame {
+		timeout = livePublishTimeout
+	}
+	for pause := outboxRetry; ; pause = min(2*pause, outboxRetryTo) {
+		attempt, cancel := context.WithTimeout(ctx, timeout)
+		_, err := o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			if f.notice == nil {
+				o.marks.Add(f.facts.Name, ledger.Published, "", "")
+			}
+			return
+		}
+		if ctx.Err() != nil || f.notice == nil && o.giveUp(f) {
+			o.account(f)
+			return
+		}
+		wait(ctx, pause)
+	}
+}
+
+// giveUp says that a frame that could not be published should make way: late is wrong for a freshest camera.
+func (o *outbox) giveUp(f outgoing) bool {
+	return o.delivery != streams.EveryFrame && (o.newerWaits() || time.Now().After(f.facts.Deadline))
+}
+
+// account gives a frame that will not be published its fate. Should the broker have stored it after all, its prediction
+// takes precedence in the books.
+func (o *outbox) account(f outgoing) {
+	switch {
+	case f.notice != nil:
+	case !f.facts.Deadline.IsZero() && time.Now().After(f.facts.Deadline):
+		o.marks.Add(f.facts.Name, ledger.Expired, "", "broker_away")
+	default:
+		o.marks.Add(f.facts.Name, ledger.Superseded, "", "broker_away")
+	}
+}
+
+func (o *outbox) message(f outgoing) *nats.Msg {
+	f.facts.Timings = frame.Timings{{Stage: "ingest", Took: time.Since(f.received)}}
+	msg := &nats.Msg{Subject: streams.FrameSubject(o.delivery, f.facts.Name.Camera), Header: nats.Header{}, Data: f.jpeg}
+	f.facts.Encode(msg.Header)
+	msg.Header[jetstream.MsgIDHeader] = []string{f.facts.Name.String()}
+	return msg
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,43 @@
+package ingest
+
+import (
+	"testing"
+	"time"
+)
+
+func TestSampler(t *testing.T) {
+	ms := time.Millisecond
+	for _, tt := range []struct {
+		name string
+		fps  float64
+		pts  func(i int) time.Duration
+		n    int
+		want int
+	}{
+		{"all", 0, func(i int) time.Duration { return time.Duration(i) * 40 * ms }, 250, 250},
+		{"25 to 10", 10, func(i int) time.Duration { return time.Duration(i) * 40 * ms }, 250, 100},
+		{"10 to 10", 10, func(i int) time.Duration { return time.Duration(i) * 100 * ms }, 100, 100},
+		{"10 to 10 with jitter", 10, func(i int) time.Duration { return time.Duration(i)*100*ms + time.Duration(i%3)*10*ms }, 100, 100},
+		{"5 to 10", 10, func(i int) time.Duration { return time.Duration(i) * 200 * ms }, 50, 50},
+		{"30 to 1", 1, func(i int) time.Duration { return time.Duration(i) * 33 * ms }, 300, 10},
+		{"clock starts again", 10, func(i int) time.Duration { return time.Duration(i%50) * 40 * ms }, 250, 100},
+		{"a long silence is not caught up", 10, func(i int) time.Duration {
+			if i < 10 {
+				return time.Duration(i) * 100 * ms
+			}
+			return time.Hour + time.Duration(i)*40*ms
+		}, 35, 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, got := newSampler(tt.fps), 0
+			for i := range tt.n {
+				if s.pick(tt.pts(i)) {
+					got++
+				}
+			}
+			if got < tt.want-1 || got > tt.want+1 {
+				t.Errorf("picked %d of %d, want %d", got, tt.n, tt.want)
+			}
+		})
+	}
+}

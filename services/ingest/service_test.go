@@ -1,0 +1,272 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/services/ingest"
+	"github.com/sightline-dev/sightline/services/ingest/decodertest"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// scene is a fake camera: pictures come when the test says so.
+type scene struct {
+	mu    sync.Mutex
+	units chan ingest.AccessUnit
+	fail  chan error
+	n     uint32
+}
+
+func newScene() *scene {
+	return &scene{units: make(chan ingest.AccessUnit), fail: make(chan error)}
+}
+
+func (s *scene) Run(ctx context.Context, sink func(ingest.AccessUnit)) error {
+	for {
+		select {
+		case u := <-s.units:
+			sink(u)
+		case err := <-s.fail:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// shoot delivers n pictures, 100 ms of the camera's clock apart, as soon as somebody takes them.
+func (s *scene) shoot(t *testing.T, n int) {
+	for range n {
+		u := decodertest.FakeUnit(ingest.MJPEG, s.n, true, 640, 480)
+		u.PTS, u.Received = time.Duration(s.n)*100*time.Millisecond, time.Now()
+		s.n++
+		select {
+		case s.units <- u:
+		case <-t.Context().Done():
+			return
+		}
+	}
+}
+
+// site is an embedded broker with the streams, one model and one camera declared.
+type site struct {
+	js     jetstream.JetStream
+	server *broker.Embedded
+}
+
+func newSite(t *testing.T, cameras ...config.Camera) *site {
+	t.Helper()
+	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	r := &site{server: server}
+	r.js = r.connect(t, "test")
+	if err := streams.Ensure(t.Context(), r.js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := model.Preset("ultraface")
+	d.Input.Layout = model.NCHW
+	if _, err := catalog.PutModel(t.Context(), r.js, catalog.Model{Name: "face", Version: 1, SHA256: "x", Declaration: d}); err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.PutCameras(t.Context(), r.js, nil, cameras); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *site) connect(t *testing.T, name string) jetstream.JetStream {
+	t.Helper()
+	nc, err := broker.Connect(r.server.URL(), name, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := broker.JetStream(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func declared(t *testing.T, name string, d streams.Delivery) config.Camera {
+	t.Helper()
+	c := config.DefaultCamera()
+	url, err := config.ParseURL("rtsp://user:hunter2@127.0.0.1/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Name, c.URL, c.Models, c.Delivery, c.StallAfter = name, url, []string{"face"}, d, time.Minute
+	if d == streams.EveryFrame {
+		c.MaxAge = 0
+	}
+	return c
+}
+
+// start runs an instance and returns how to stop it.
+func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (stop func()) {
+	t.Helper()
+	s := ingest.NewService(ingest.Config{Instance: instance}, ingest.Deps{
+		JS: r.connect(t, "ingest-"+instance), Log: slog.New(slog.DiscardHandler),
+		NewSource: func(c config.Camera) (ingest.Source, error) {
+			if scenes[c.Name] == nil {
+				return nil, fmt.Errorf("no scene for %s", c.Name)
+			}
+			return scenes[c.Name], nil
+		},
+		NewDecoder: func(c ingest.Codec) (ingest.Decoder, error) { return decodertest.NewFake(c) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("instance %s: %v", instance, err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// next takes the next message of a subject, within ten seconds.
+func (r *site) next(t *testing.T, c jetstream.Consumer) jetstream.Msg {
+	t.Helper()
+	for range 10 {
+		m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+		if err == nil {
+			return m
+		}
+		if !errors.Is(err, jetstream.ErrNoMessages) && !errors.Is(err, context.DeadlineExceeded) {
+			t.Logf("next: %v", err)
+		}
+	}
+	t.Fatal("no message came")
+	return nil
+}
+
+func (r *site) consumer(t *testing.T, stream string) jetstream.Consumer {
+	t.Helper()
+	c, err := r.js.CreateConsumer(t.Context(), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestFramesHaveNamesFactsAndFates(t *testing.T) {
+	r := newSite(t, declared(t, "door", streams.EveryFrame))
+	frames := r.consumer(t, streams.Frames)
+	door := newScene()
+	stop := r.start(t, "a", map[string]*scene{"door": door})
+	go door.shoot(t, 5)
+	var epoch uint64
+	for i := range 5 {
+		m := r.next(t, frames)
+		f, err := frame.Decode(m.Headers())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			epoch = f.Name.Epoch
+		}
+		want := frame.Name{Camera: "door", Epoch: epoch, Seq: uint64(i + 1)}
+		if f.Name != want || m.Subject() != "frames.every.door" {
+			t.Errorf("frame %s on %s, want %s", f.Name, m.Subject(), want)
+		}
+		if f.SourceW != 640 || f.SourceH != 480 || !f.Deadline.IsZero() || len(f.Models) != 1 || f.Models[0] != "face" {
+			t.Errorf("facts %+v", f)
+		}
+		if len(f.Trace) != 55 || len(f.Timings) != 1 || f.Timings[0].Stage != "ingest" {
+			t.Errorf("trace %q, timings %v", f.Trace, f.Timings)
+		}
+	}
+	stop()
+	books, err := ledger.Read(t.Context(), r.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := books.Lines(time.Now(), nil)
+	if len(lines) != 1 || lines[0].Captured != 5 || lines[0].InFlight != 5 || lines[0].Lost != 0 {
+		t.Errorf("books %+v", lines)
+	}
+}
+
+func TestAnotherInstanceTakesOverWithANewerEpoch(t *testing.T) {
+	r := newSite(t, declared(t, "door", streams.EveryFrame))
+	frames := r.consumer(t, streams.Frames)
+	first, second := newScene(), newScene()
+	stopFirst := r.start(t, "a", map[string]*scene{"door": first})
+	go first.shoot(t, 1)
+	before, err := frame.Decode(r.next(t, frames).Headers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.start(t, "b", map[string]*scene{"door": second})
+	select { // b must not capture what a holds
+	case second.units <- decodertest.FakeUnit(ingest.MJPEG, 0, true, 640, 480):
+		t.Fatal("two instances capture one camera")
+	case <-time.After(streams.LeaseTTL / 2):
+	}
+	stopFirst()
+	go second.shoot(t, 1)
+	after, err := frame.Decode(r.next(t, frames).Headers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Name.Epoch <= before.Name.Epoch || after.Name.Seq != 1 {
+		t.Errorf("after the take-over %s, before %s: want a newer epoch from 1", after.Name, before.Name)
+	}
+}
+
+func TestGapRecordsWhileACameraIsDown(t *testing.T) {
+	r := newSite(t, declared(t, "door", streams.Freshest))
+	answers := r.consumer(t, streams.Predictions)
+	door := newScene()
+	r.start(t, "a", map[string]*scene{"door": door})
+	door.shoot(t, 1)
+	door.fail <- ingest.WithCause(ingest.CauseRefused, errors.New("dial rtsp://user:hunter2@127.0.0.1/door: refused"))
+	open, err := predictions.Decode(r.next(t, answers).Data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open.Kind != predictions.KindGap || open.Status != predictions.StatusUnknown || open.Gap.Reason != "refused" || !open.Gap.To.IsZero() {
+		t.Errorf("gap %+v %+v", open, open.Gap)
+	}
+	door.shoot(t, 1)
+	closed, err := predictions.Decode(r.next(t, answers).Data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if closed.Kind != predictions.KindGap || closed.Gap.To.IsZero() || !closed.Gap.From.Equal(open.Gap.From) {
+		t.Errorf("gap %+v %+v", closed, closed.Gap)
+	}
+	stream, err := r.js.Stream(t.Context(), streams.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.GetLastMsgForSubject(t.Context(), streams.EventSubject("camera", "state", "door"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(m.Data); s == "" || strings.Contains(s, "hunter2") {
+		t.Errorf("event shows the password, or nothing: %s", s)
+	}
+}
