@@ -1,0 +1,25 @@
+module github.com/sightline-dev/sightline/services/infer
+
+go 1.26.0
+
+require (
+	github.com/nats-io/nats.go v1.55.0
+	github.com/sightline-dev/sightline/pkg v0.0.0
+	github.com/sightline-dev/sightline/streams v0.0.0
+	github.com/yalue/onnxruntime_go v1.27.0
+	pgregory.net/rapid v1.3.0
+)
+
+require (
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.4 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+replace (
+	github.com/sightline-dev/sightline/pkg => ../../pkg
+	github.com/sightline-dev/sightline/streams => ../../streams
+)

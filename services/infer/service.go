@@ -1,0 +1,229 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/stage"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// reloadEvery is how often a model that could not be loaded is tried again.
+const reloadEvery = 5 * time.Second
+
+// Config are the settings of one infer process.
+type Config struct {
+	// Instance names this process.
+	Instance string
+	// Workers is how many batches of one model run at the same time; 0 is the number of cores.
+	Workers int
+	// Options are how models are run.
+	Options Options
+}
+
+// Deps are what a Service needs from outside.
+type Deps struct {
+	JS      jetstream.JetStream
+	Backend Backend
+	// Open finds one version of a model.
+	Open func(name string, version int) (model.Artifact, error)
+	Log  *slog.Logger
+}
+
+// Service joins the work group of every model in the bucket MODELS, and follows it: a new version is loaded and checked
+// before the old one leaves, a model that cannot be used is refused with an event that says why, and the old one stays.
+type Service struct {
+	cfg  Config
+	deps Deps
+
+	reporter *ledger.Reporter
+	events   *events.Publisher
+
+	mu      sync.Mutex
+	status  map[string]error // nil: serves; otherwise why it was refused
+	changed chan struct{}    // closes when status changes
+}
+
+// NewService makes a Service; Run runs it.
+func NewService(cfg Config, deps Deps) *Service {
+	if cfg.Workers == 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	return &Service{
+		cfg: cfg, deps: deps,
+		reporter: ledger.NewReporter(deps.JS, "infer", cfg.Instance),
+		events:   events.NewPublisher(deps.JS, cfg.Instance),
+		status:   map[string]error{}, changed: make(chan struct{}),
+	}
+}
+
+// Ready waits until all these models serve, and returns early with the reason when one of them is refused.
+func (s *Service) Ready(ctx context.Context, names ...string) error {
+	for {
+		s.mu.Lock()
+		changed, waiting := s.changed, 0
+		var refused []error
+		for _, name := range names {
+			err, known := s.status[name]
+			if !known {
+				waiting++
+			} else if err != nil {
+				refused = append(refused, err)
+			}
+		}
+		s.mu.Unlock()
+		if waiting == 0 || len(refused) > 0 {
+			return errors.Join(refused...)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Service) setStatus(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status[name] = err
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Run serves until ctx ends; then every model finishes what it has.
+func (s *Service) Run(ctx context.Context) error {
+	models, err := catalog.FollowModels(ctx, s.deps.JS, s.deps.Log)
+	if err != nil {
+		return fmt.Errorf("infer: %w", err)
+	}
+	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	var telling, atWork sync.WaitGroup
+	telling.Go(func() { _ = s.reporter.Run(tell) })
+	telling.Go(func() { _ = s.events.Run(tell) })
+
+	running := map[string]*serving{}
+	for ctx.Err() == nil {
+		want, changed := models.All()
+		failed := s.reconcile(ctx, want, running, &atWork)
+		var again <-chan time.Time
+		if failed {
+			t := time.NewTimer(reloadEvery)
+			defer t.Stop()
+			again = t.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again:
+		}
+	}
+	atWork.Wait()
+	stopTelling()
+	telling.Wait()
+	return nil
+}
+
+// serving is one model at work.
+type serving struct {
+	revision uint64
+	stop     context.CancelFunc
+}
+
+// reconcile brings what runs to what is wanted and reports whether something could not be.
+func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[catalog.Model], running map[string]*serving, wg *sync.WaitGroup) (failed bool) {
+	for name, r := range running {
+		if _, ok := want[name]; !ok {
+			r.stop()
+			delete(running, name)
+		}
+	}
+	for name, e := range want {
+		old := running[name]
+		if old != nil && old.revision == e.Revision {
+			continue
+		}
+		m, err := s.load(ctx, e.Value)
+		if err != nil {
+			if ctx.Err() == nil {
+				failed = true
+				if old == nil { // else the old version goes on serving
+					s.setStatus(name, err)
+				}
+				s.deps.Log.ErrorContext(ctx, "model refused", slog.String("model", name), slog.Any("error", err))
+				s.events.Tell(events.Event{Area: "model", Kind: "refused", Name: name, State: "refused", Detail: err.Error(), Facts: facts(e.Value)})
+			}
+			continue
+		}
+		serve, stop := context.WithCancel(ctx)
+		wg.Go(func() { s.serve(serve, m) })
+		running[name] = &serving{revision: e.Revision, stop: stop}
+		if old != nil {
+			old.stop()
+		}
+		s.events.Tell(events.Event{Area: "model", Kind: "loaded", Name: name, State: "serving", Facts: facts(e.Value)})
+		s.setStatus(name, nil)
+	}
+	return failed
+}
+
+func facts(m catalog.Model) map[string]string {
+	return map[string]string{"version": strconv.Itoa(m.Version), "sha256": m.SHA256}
+}
+
+func (s *Service) load(ctx context.Context, want catalog.Model) (*Model, error) {
+	a, err := s.deps.Open(want.Name, want.Version)
+	if err != nil {
+		return nil, err
+	}
+	if want.SHA256 != "" && a.SHA256 != want.SHA256 {
+		return nil, fmt.Errorf("%s has sha256 %s, %s was declared", a.Path, a.SHA256, want.SHA256)
+	}
+	a.Declaration = want.Declaration
+	return Load(ctx, s.deps.Backend, a, s.cfg.Options)
+}
+
+// serve works for one model until ctx ends.
+func (s *Service) serve(ctx context.Context, m *Model) {
+	a := m.Artifact()
+	w := &worker{model: m, now: time.Now}
+	st := stage.New(stage.Config{
+		Name: "infer", Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
+		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
+		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", camera(m)) },
+		Identity:   func(m stage.Message) string { return identity(m) + "/" + a.Name + "@" + strconv.Itoa(a.Version) },
+		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
+		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize,
+	}, w.handle)
+	if err := st.Run(ctx); err != nil {
+		s.deps.Log.ErrorContext(ctx, "draining failed", slog.String("model", a.Name), slog.Any("error", err))
+	}
+	if err := m.Close(); err != nil {
+		s.deps.Log.ErrorContext(ctx, "closing failed", slog.String("model", a.Name), slog.Any("error", err))
+	}
+}
+
+// identity is the frame's name, or the message's place when it has none.
+func identity(m stage.Message) string {
+	if v := m.Header[frame.HeaderName]; len(v) > 0 {
+		return v[0]
+	}
+	return m.Stream + "/" + strconv.FormatUint(m.Sequence, 10)
+}
+
+// camera is the last token of a tensor's subject.
+func camera(m stage.Message) string { return streams.LastToken(m.Subject) }

@@ -1,0 +1,166 @@
+package infer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/pkg/stage"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// worker answers the tensors of one model. It is a stage's handler: it never sees an acknowledgement.
+type worker struct {
+	model *Model
+	now   func() time.Time
+}
+
+// handle answers a batch. What is too late leaves before the batch is run; what cannot be read is quarantined; a failed run
+// is an error, never an empty answer.
+func (w *worker) handle(ctx context.Context, batch []stage.Message) ([]stage.Result, error) {
+	results := make([]stage.Result, len(batch))
+	headers := make([]frame.Tensor, len(batch))
+	var tensors []Tensor
+	var which []int
+	for i, m := range batch {
+		t, err := w.accept(m)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		headers[i] = t
+		which = append(which, i)
+		tensors = append(tensors, Tensor{
+			Data: m.Data, Transform: model.FromAffine(t.Transform), SourceW: t.SourceW, SourceH: t.SourceH,
+		})
+	}
+	if len(tensors) == 0 {
+		return results, nil
+	}
+	start := w.now()
+	answers, err := w.model.Infer(ctx, tensors)
+	took := w.now().Sub(start)
+	items, partial := errors.AsType[*ItemErrors](err)
+	if err != nil && !partial {
+		return nil, err
+	}
+	for k, i := range which {
+		if partial && items.Errs[k] != nil {
+			results[i].Err = items.Errs[k]
+			continue
+		}
+		out, err := w.answer(batch[i], headers[i], answers[k], took, len(tensors))
+		results[i] = stage.Result{Outputs: []stage.Output{out}, Err: err}
+	}
+	return results, nil
+}
+
+// accept reads a tensor's envelope and says why it will not be run.
+func (w *worker) accept(m stage.Message) (frame.Tensor, error) {
+	t, err := frame.DecodeTensor(m.Header, m.Data)
+	if err != nil {
+		return t, stage.Poison(err)
+	}
+	if !t.Deadline.IsZero() && w.now().After(t.Deadline) {
+		return t, stage.Drop(ledger.Expired, "max_age")
+	}
+	in := w.model.Artifact().Declaration.Input
+	if t.Width != in.Width || t.Height != in.Height || t.Channels != in.Color.Channels() || t.Color != string(in.Color) {
+		return t, stage.Poison(fmt.Errorf("tensor is %dx%dx%d %s, %s wants %dx%dx%d %s", t.Height, t.Width, t.Channels, t.Color,
+			w.model.Artifact().Name, in.Height, in.Width, in.Color.Channels(), in.Color))
+	}
+	return t, nil
+}
+
+func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Duration, batch int) (stage.Output, error) {
+	a := w.model.Artifact()
+	version := strconv.Itoa(a.Version)
+	now := w.now()
+	p := predictions.Prediction{
+		Schema: predictions.SchemaID, Kind: predictions.KindPrediction, Status: predictions.StatusOK,
+		Camera: t.Name.Camera, Model: a.Name, Version: version, Lane: t.Lane,
+		Frame: t.Name.String(), CapturedAt: t.Captured.UTC(), PredictedAt: now.UTC(),
+		Image:      &predictions.Image{Width: t.SourceW, Height: t.SourceH},
+		Detections: make([]predictions.Detection, len(r.Detections)),
+		Quality:    quality(t.Quality), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
+	}
+	if t.Status != "" {
+		p.Status = predictions.Status(t.Status)
+	}
+	for i, d := range r.Detections {
+		p.Detections[i] = predictions.Detection{Class: d.Class, ClassID: d.ClassID, Score: round(float64(d.Score), 1e4)}
+		for j, v := range d.Box {
+			p.Detections[i].Box[j] = round(float64(v), 1e2)
+		}
+	}
+	for _, c := range r.Classes {
+		p.Classes = append(p.Classes, predictions.Class{Class: c.Class, ClassID: c.ClassID, Score: round(float64(c.Score), 1e4)})
+	}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return stage.Output{}, stage.Poison(fmt.Errorf("encode the answer to %s: %w", p.Frame, err))
+	}
+	h := nats.Header{frame.HeaderName: []string{p.Frame}}
+	if t.Trace != "" {
+		h[frame.HeaderTrace] = []string{t.Trace}
+	}
+	return stage.Output{
+		Subject: streams.PredictionSubject(a.Name, t.Name.Camera),
+		ID:      p.ID(), Header: h, Data: data,
+	}, nil
+}
+
+// round keeps what is measured: 4 digits of a score, hundredths of a pixel.
+func round(v, unit float64) float64 {
+	return float64(int64(v*unit+0.5)) / unit // never negative: scores and clipped boxes
+}
+
+func quality(q frame.Quality) *predictions.Quality {
+	if q == (frame.Quality{}) {
+		return nil
+	}
+	return &predictions.Quality{
+		Luma: q.Luma, Contrast: q.Contrast, Sharpness: q.Sharpness, Saturation: q.Saturation,
+		PerceptualHash: fmt.Sprintf("%016x", q.Hash),
+	}
+}
+
+// timings are milliseconds by stage; "total" is from capture to this answer.
+func timings(t frame.Tensor, queued, took time.Duration, now time.Time) map[string]float64 {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	out := make(map[string]float64, len(t.Timings)+3)
+	for _, x := range t.Timings {
+		out[x.Stage] = ms(x.Took)
+	}
+	out["infer.queue"], out["infer"], out["total"] = ms(queued), ms(took), ms(now.Sub(t.Captured))
+	return out
+}
+
+// books tells the ledger what a model's stage sees.
+type books struct {
+	reporter *ledger.Reporter
+	model    string
+}
+
+func (b books) mark(m stage.Message, mark ledger.Mark, reason string) {
+	if v := m.Header[frame.HeaderName]; len(v) > 0 {
+		if name, err := frame.ParseName(v[0]); err == nil {
+			b.reporter.Add(name, mark, b.model, reason)
+		}
+	}
+}
+
+func (b books) Taken(m stage.Message)                  { b.mark(m, ledger.Taken, "") }
+func (b books) Done(m stage.Message, _ []stage.Output) { b.mark(m, ledger.Predicted, "") }
+func (b books) Dropped(m stage.Message, fate ledger.Mark, reason string) {
+	b.mark(m, fate, reason)
+}

@@ -1,0 +1,25 @@
+package preprocess
+
+import (
+	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// Models knows the declared models. It is safe for concurrent use and answers from memory.
+type Models interface {
+	Model(name string) (model.Declaration, bool)
+}
+
+// StaticModels are models that do not change.
+type StaticModels map[string]model.Declaration
+
+var _ Models = StaticModels(nil)
+
+// Model returns the declaration of that name.
+func (m StaticModels) Model(name string) (model.Declaration, bool) {
+	d, ok := m[name]
+	return d, ok
+}
+
+// lane is the lane that a camera's frames take to a model. Rollouts will decide it by camera, sticky.
+func lane(_, _ string) streams.Lane { return streams.LaneStable }
