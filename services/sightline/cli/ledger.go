@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/services/sightline/watch"
+)
+
+func (a *app) ledger() *cobra.Command {
+	var camera string
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Show the books: the fate of every captured frame, per camera and model",
+		Long: `Show, per camera and model, what became of every frame captured within the ledger's 24 hours:
+
+  captured = predicted + superseded + expired + quarantined + in flight + lost
+
+superseded: a newer frame took its place. expired: older than the camera's max_age. quarantined: in DLQ with its payload.
+lost is what nothing explains: it is a defect, and the exit code is 4.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			nc, js, err := a.connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer nc.Close()
+			books, err := ledger.Read(ctx, js)
+			if err != nil {
+				return err
+			}
+			return a.printBooks(books.Lines(time.Now(), ledger.HeldFrom(ctx, js)), camera)
+		},
+	}
+	cmd.Flags().StringVar(&camera, "camera", "", "only of this camera")
+	return cmd
+}
+
+func (a *app) printBooks(lines []ledger.Line, camera string) error {
+	table := [][]string{{"CAMERA", "MODEL", "DELIVERY", "CAPTURED", "PREDICTED", "SUPERSEDED", "EXPIRED", "QUARANTINED", "IN FLIGHT", "LOST"}}
+	var lost uint64
+	balanced := true
+	for _, l := range lines {
+		if camera != "" && l.Camera != camera {
+			continue
+		}
+		lost += l.Lost
+		balanced = balanced && l.Balanced()
+		if a.json {
+			if err := a.writeJSON(l); err != nil {
+				return err
+			}
+			continue
+		}
+		row := []string{l.Camera, l.Model, string(l.Delivery)}
+		for _, n := range []uint64{l.Captured, l.Predicted, l.Superseded, l.Expired, l.Quarantined, l.InFlight, l.Lost} {
+			row = append(row, fmt.Sprint(n))
+		}
+		table = append(table, row)
+	}
+	if !a.json {
+		if err := watch.WriteColumns(a.std.Out, table); err != nil {
+			return err
+		}
+	}
+	if !balanced {
+		return exit(ExitUnbalanced, fmt.Errorf("the books do not balance: lost %d", lost))
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/services/sightline/system"
+	"github.com/sightline-dev/sightline/services/sightline/watch"
+)
+
+const (
+	boardEvery = time.Second     // on a terminal
+	linesEvery = 5 * time.Second // elsewhere
+)
+
+type upFlags struct {
+	duration   time.Duration
+	host       string
+	port       int
+	store      string
+	ortLibrary string
+}
+
+func (a *app) up() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything in this process on an embedded broker",
+		Long: `Run ingest, preprocess and infer in this process, on an embedded NATS server that any NATS client can reach.
+
+The table shows every camera: frames captured and predicted per second, age from capture to prediction, and the fate
+of every frame. It runs until Ctrl-C. With --for it ends by itself, and fails when nothing was predicted (exit code 3)
+or a frame is lost (exit code 4).`,
+		Example: `  sightline up
+  sightline up --config deploy/demo/sightline.yaml --for 30s
+  sightline up --port 14222 --json | jq .`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUp(cmd.Context(), f) },
+	}
+	flags := cmd.Flags()
+	flags.DurationVar(&f.duration, "for", 0, "stop after this time, such as 30s; 0 runs until Ctrl-C")
+	flags.StringVar(&f.host, "host", "127.0.0.1", "address that the embedded NATS server listens on")
+	flags.IntVar(&f.port, "port", 4222, "port of the embedded NATS server")
+	flags.StringVar(&f.store, "store", a.getenv("SIGHTLINE_STORE", ""), "folder of the embedded NATS server's files (SIGHTLINE_STORE; default below the user's data folder)")
+	flags.StringVar(&f.ortLibrary, "ort-library", "", "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
+	return cmd
+}
+
+func (a *app) runUp(ctx context.Context, f upFlags) error {
+	file, err := a.loadFile()
+	if err != nil {
+		return err
+	}
+	if f.store == "" {
+		f.store = a.defaultStore()
+	}
+	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.store, ORTLibrary: f.ortLibrary, Log: a.log()}
+	r := &upRun{app: a, flags: f}
+	err = system.Run(ctx, cfg, r.watch, r.settle)
+	if errors.Is(err, broker.ErrPortTaken) {
+		return fmt.Errorf("%w\nanother program listens there, perhaps another sightline: stop it, or choose another port with --port", err)
+	}
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return r.verdict()
+}
+
+// defaultStore keeps the broker's files where a user's data belongs, apart for every configuration file: two systems must
+// not share a store.
+func (a *app) defaultStore() string {
+	base := a.getenv("XDG_DATA_HOME", filepath.Join(a.getenv("HOME", os.TempDir()), ".local", "share"))
+	path, err := filepath.Abs(a.file)
+	if err != nil {
+		path = a.file
+	}
+	return filepath.Join(base, "sightline", strings.Trim(strings.NewReplacer("/", "-", " ", "_").Replace(path), "-"))
+}
+
+// upRun shows a running system and judges it at its end.
+type upRun struct {
+	app   *app
+	flags upFlags
+
+	watcher *watch.Watcher
+	stop    context.CancelFunc
+	held    func(context.Context) ledger.Held
+	last    []watch.Camera
+}
+
+// watch shows the board until the run is over.
+func (r *upRun) watch(ctx context.Context, s *system.System) error {
+	r.watcher = watch.New(s.JS, s.Started)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // until everything has its fate
+	r.stop = stop
+	failed := make(chan error, 1)
+	go func() { failed <- r.watcher.Run(watching) }()
+	r.held = func(ctx context.Context) ledger.Held { return ledger.HeldFrom(ctx, s.JS) }
+
+	if err := r.app.welcome(s); err != nil {
+		return err
+	}
+	every := linesEvery
+	if r.app.interactive() {
+		every = boardEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var over <-chan time.Time
+	if r.flags.duration > 0 {
+		t := time.NewTimer(r.flags.duration)
+		defer t.Stop()
+		over = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-over:
+			return nil
+		case err := <-failed:
+			return err
+		case now := <-tick.C:
+			if err := r.show(ctx, now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (r *upRun) show(ctx context.Context, now time.Time) error {
+	rows := r.watcher.Cameras(now, r.held(ctx))
+	if r.app.interactive() {
+		return r.app.drawBoard(rows, r.watcher.Notes())
+	}
+	return r.app.writeLines(rows, r.watcher.Notes())
+}
+
+// settle waits until every captured frame has its fate.
+func (r *upRun) settle(ctx context.Context) error {
+	if r.watcher == nil {
+		return nil
+	}
+	defer r.stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for quiet := 0; quiet < 3; { // the ledger's last records are half a second on their way
+		select {
+		case <-ctx.Done():
+			return nil // the verdict tells what is still open
+		case now := <-tick.C:
+			r.last = r.watcher.Cameras(now, r.held(ctx))
+			open := uint64(0)
+			for _, c := range r.last {
+				open += c.Books.InFlight
+			}
+			if open == 0 {
+				quiet++
+			} else {
+				quiet = 0
+			}
+		}
+	}
+	return nil
+}
+
+// verdict is the summary and the exit code of the run.
+func (r *upRun) verdict() error {
+	if r.watcher == nil {
+		return nil
+	}
+	var predicted, lost uint64
+	balanced := true
+	for _, c := range r.last {
+		predicted += c.Books.Predicted
+		lost += c.Books.Lost
+		balanced = balanced && c.Books.Balanced() && c.Books.InFlight == 0
+	}
+	if err := r.app.summary(r.last, predicted, lost); err != nil {
+		return err
+	}
+	switch {
+	case !balanced:
+		return exit(ExitUnbalanced, fmt.Errorf("the books do not balance: lost %d", lost))
+	case predicted == 0 && r.flags.duration > 0:
+		return exit(ExitNothing, errors.New("nothing was predicted"))
+	}
+	return nil
+}
+
+func (a *app) welcome(s *system.System) error {
+	if a.json {
+		return nil
+	}
+	return a.printf("NATS on %s: subscribe to predictions.<model>.<camera>, or run: sightline predictions --follow\n", s.URL)
+}
+
+func (a *app) writeLines(rows []watch.Camera, notes []string) error {
+	if a.json {
+		return a.writeJSON(struct {
+			At      time.Time      `json:"at"`
+			Cameras []watch.Camera `json:"cameras"`
+		}{time.Now().UTC(), rows})
+	}
+	for _, n := range notes {
+		if err := a.printf("%s\n", n); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if err := a.printf("%s  %s\n", time.Now().Format(time.TimeOnly), r.Line()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drawBoard redraws the terminal from its upper left corner.
+func (a *app) drawBoard(rows []watch.Camera, notes []string) error {
+	var b strings.Builder
+	b.WriteString("\x1b[H\x1b[2Jsightline up   " + time.Now().Format(time.TimeOnly) + "   Ctrl-C stops\n\n")
+	if err := watch.Table(&b, rows); err != nil {
+		return err
+	}
+	a.notes = append(a.notes, notes...)
+	a.notes = a.notes[max(0, len(a.notes)-8):]
+	b.WriteString("\n" + strings.Join(a.notes, "\n") + "\n")
+	return a.printf("%s", b.String())
+}
+
+func (a *app) summary(rows []watch.Camera, predicted, lost uint64) error {
+	if a.json {
+		return a.writeJSON(struct {
+			Cameras   []watch.Camera `json:"cameras"`
+			Predicted uint64         `json:"predicted"`
+			Lost      uint64         `json:"lost"`
+		}{rows, predicted, lost})
+	}
+	if err := a.printf("\n"); err != nil {
+		return err
+	}
+	if err := watch.Table(a.std.Out, rows); err != nil {
+		return err
+	}
+	return a.printf("predicted %d, lost %d\n", predicted, lost)
+}
+
+func (a *app) writeJSON(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return a.printf("%s\n", data)
+}
