@@ -1,0 +1,80 @@
+# Sightline. `make` lists the targets. Each brings the machine to the state it needs (scripts/setup.sh) and then does
+# one thing; ARGS goes to the program that it runs. Recipes of more than a few lines are in scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+FUZZTIME ?= 10s
+FOOTAGE ?=
+OUTPUT_DIR ?= models/person
+
+ENV := . scripts/env.sh
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## cameras, broker, model and console on this machine: make demo ARGS="--for 60s"
+	@scripts/setup.sh demo
+	@scripts/build.sh
+	@$(ENV); exec bin/sightline up --config deploy/demo/sightline.yaml $(ARGS)
+
+.PHONY: build
+build: ## bin/sightline
+	@scripts/setup.sh build
+	@scripts/build.sh
+
+.PHONY: test
+test: ## every test: Go with the race detector, the trainer's Python, the Node examples; ARGS goes to go test
+	@scripts/setup.sh test
+	@scripts/test.sh $(ARGS)
+
+.PHONY: lint
+lint: ## golangci-lint over every module, tidy go.mod files, shellcheck
+	@scripts/setup.sh lint
+	@scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## format the Go code (gofumpt, gci)
+	@scripts/setup.sh lint
+	@scripts/lint.sh fmt
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module, and the table of licences
+	@scripts/setup.sh build
+	@scripts/lint.sh tidy
+
+.PHONY: bench
+bench: ## measure on this machine: make bench ARGS="--cameras 8"
+	@scripts/setup.sh bench
+	@scripts/build.sh
+	@$(ENV); exec bin/sightline bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@scripts/setup.sh build
+	@scripts/fuzz.sh "$(FUZZTIME)"
+
+.PHONY: generate
+generate: ## go generate in every module
+	@scripts/setup.sh build
+	@$(ENV); go list -m -f '{{.Dir}}' | while IFS= read -r dir; do go -C "$$dir" generate ./...; done
+
+.PHONY: model
+model: ## train the demo's model: make model FOOTAGE=file.avi OUTPUT_DIR=models/person ARGS="--steps 400"
+	@scripts/setup.sh model
+	@$(ENV); footage="$(FOOTAGE)"; \
+	services/trainer/make_model.sh "$${footage:-$${SIGHTLINE_FOOTAGE%/*}/vtest.avi}" "$(OUTPUT_DIR)" $(ARGS)
+
+.PHONY: env
+env: ## what to export for a plain go build and go test: eval "$(make env)"
+	@$(ENV); export -p | grep -E '^declare -x (GOFLAGS|SIGHTLINE_(ORT_LIBRARY|FOOTAGE))=' | sed 's/^declare -x/export/'
+
+.PHONY: clean
+clean: ## remove what was built here; the cache outside the repository stays
+	@rm -rf bin
+	@$(ENV); echo "removed bin; set-up's cache stays: $$sightline_cache"
