@@ -5,9 +5,11 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +21,9 @@ import (
 // <service>-<instance>. The first connection is attempted in the background too: a service may start before
 // its broker.
 func Connect(urls, name string, log *slog.Logger) (*nats.Conn, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	nc, err := nats.Connect(urls,
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -45,13 +50,16 @@ func Connect(urls, name string, log *slog.Logger) (*nats.Conn, error) {
 			log.Warn("broker error", slog.String("connection", name), slog.String("subject", subject), slog.Any("error", err))
 		}),
 	)
+	if _, ok := errors.AsType[*url.Error](err); ok { // it quotes what it could not read, passwords too
+		err = errors.New("not a list of server urls")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", Redact(urls), err)
 	}
 	return nc, nil
 }
 
-// JetStream is the API every service uses: bounded waits, and no silent retries on the frame path.
+// JetStream is the API every service uses: no call waits for ever.
 func JetStream(nc *nats.Conn) (jetstream.JetStream, error) {
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(5*time.Second))
 	if err != nil {
@@ -60,18 +68,36 @@ func JetStream(nc *nats.Conn) (jetstream.JetStream, error) {
 	return js, nil
 }
 
-// Redact removes passwords and tokens from a comma-separated list of server URLs.
+var address = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\])(:[0-9]{1,5})?$`)
+
+// Redact leaves scheme and address of the servers in a comma-separated list. It does not trust a URL parser with
+// that: a password with odd characters in it turns into a host, a path or a fragment.
 func Redact(raw string) string {
 	parts := strings.Split(raw, ",")
 	for i, p := range parts {
-		u, err := url.Parse(strings.TrimSpace(p))
-		switch {
-		case err != nil:
-			parts[i] = "[unreadable url]"
-		case u.User != nil:
-			u.User = url.User("redacted")
-			parts[i] = u.String()
-		}
+		parts[i] = redact(strings.TrimSpace(p))
 	}
 	return strings.Join(parts, ",")
 }
+
+func redact(server string) string {
+	scheme, rest, ok := strings.Cut(server, "://")
+	if !ok {
+		scheme, rest = "", server
+	} else if scheme += "://"; strings.ContainsAny(scheme, "@ ") {
+		return unreadable
+	}
+	user := ""
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		user, rest = "redacted@", rest[at+1:]
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	if !address.MatchString(rest) {
+		return unreadable
+	}
+	return scheme + user + rest
+}
+
+const unreadable = "[unreadable url]"

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,12 +19,17 @@ const MaxPayload = 8 << 20
 // Embedded is a nats-server in this process, reachable by any NATS client.
 type Embedded struct{ s *server.Server }
 
-// StartEmbedded starts a server on host:port (port -1 picks one) that keeps its files in dir.
+// StartEmbedded starts a server on host:port (port -1 or 0 picks one) that keeps its files in dir.
 func StartEmbedded(ctx context.Context, host string, port int, dir string) (*Embedded, error) {
 	if port > 0 {
 		if err := checkFree(ctx, host, port); err != nil {
 			return nil, err
 		}
+	} else {
+		port = server.RANDOM_PORT
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil { // the server itself would only not get ready
+		return nil, fmt.Errorf("embedded broker: store: %w", err)
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "sightline", Host: host, Port: port, NoSigs: true, NoLog: true, DontListen: false,
@@ -46,8 +53,11 @@ var ErrPortTaken = errors.New("port is taken")
 func checkFree(ctx context.Context, host string, port int) error {
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("embedded broker on %s: %w: %w", addr, ErrPortTaken, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("embedded broker on %s: %w: something else listens there", addr, ErrPortTaken)
+	case err != nil:
+		return fmt.Errorf("embedded broker: %w", err)
 	}
 	return l.Close()
 }

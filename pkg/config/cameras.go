@@ -46,7 +46,7 @@ func (r *resolver) cameras(e strictyaml.Entry) []Camera {
 	var cameras []Camera
 	for _, own := range found {
 		r.own = own
-		c, good := r.resolve()
+		c := r.resolve()
 		if first, ok := lines[c.Name]; ok && c.Name != "" {
 			name, _ := own.pick("name")
 			r.Add(max(name.line, own.line), own.path, "has the name of another camera", fmt.Sprintf("that of line %d; every camera has its own", first))
@@ -54,9 +54,7 @@ func (r *resolver) cameras(e strictyaml.Entry) []Camera {
 		}
 		name, _ := own.pick("name")
 		lines[c.Name] = max(name.line, own.line)
-		if good {
-			cameras = append(cameras, c)
-		}
+		cameras = append(cameras, c)
 	}
 	return cameras
 }

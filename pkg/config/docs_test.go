@@ -52,7 +52,7 @@ func TestDocumentedTables(t *testing.T) {
 	if !*update {
 		t.Fatalf("%s is stale: go test ./config -run TestDocumented -update", documentation)
 	}
-	if err := os.WriteFile(documentation, []byte(doc), 0o600); err != nil {
+	if err := os.WriteFile(documentation, []byte(doc), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -51,6 +51,9 @@ func FuzzParse(f *testing.F) {
 			mustNotTell(t, err.Error())
 			return
 		}
+		if len(file.Cameras) == 0 {
+			t.Error("accepted without a camera")
+		}
 		for _, c := range file.Cameras {
 			accepted(t, c)
 		}

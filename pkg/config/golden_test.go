@@ -49,7 +49,7 @@ func TestGolden(t *testing.T) {
 			}
 			golden := strings.TrimSuffix(file, ".yaml") + ".want"
 			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

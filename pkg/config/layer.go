@@ -135,7 +135,7 @@ func readModels(r *reader, v node) (set, bool) {
 		s, ok := r.scalar(node{item, v.path + "[" + strconv.Itoa(i) + "]"}, hint)
 		names, good = append(names, s.String()), good && ok
 	}
-	return func(d *draft) { d.Models = names }, good
+	return func(d *draft) { d.Models = slices.Clone(names) }, good
 }
 
 func readLabels(r *reader, v node) (set, bool) {

@@ -102,7 +102,7 @@ func TestLargeFiles(t *testing.T) {
 	t.Parallel()
 	fill := func(line string) string {
 		var b strings.Builder
-		for i := 0; b.Len() < 1<<18; i++ {
+		for i := 0; b.Len() < 1<<17; i++ {
 			b.WriteString(strings.ReplaceAll(line, "#", strconv.Itoa(i)))
 		}
 		return b.String()

@@ -200,8 +200,7 @@ func readROI(r *reader, v node) (set, bool) {
 func readTLS(r *reader, v node) (set, bool) {
 	var t TLS
 	good := true
-	entries := r.Entries(v.Node, v.path, "write {ca: file} or {insecure: true}")
-	for _, e := range entries {
+	for _, e := range r.Entries(v.Node, v.path, "write {ca: file} or {insecure: true}") {
 		ok := false
 		switch e.Key {
 		case "ca":
@@ -216,7 +215,7 @@ func readTLS(r *reader, v node) (set, bool) {
 	if good && t.Insecure {
 		r.warn(v.Line, v.path, "accepts any certificate", "whoever sits between here and the camera reads its password and chooses its pictures; write ca: with the camera's authority")
 	}
-	return func(d *draft) { d.TLS = t }, good && len(entries) > 0
+	return func(d *draft) { d.TLS = t }, good
 }
 
 func tlsText(c Camera) string {

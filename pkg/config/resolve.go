@@ -12,14 +12,14 @@ import (
 // A resolver makes a camera of its own layer and that of defaults.
 type resolver struct {
 	*reader
-	repo           repository
-	demo           *Demo
-	demoDeclared   bool
-	own, defaults  layer
-	draft          draft
-	onlyDefaults   bool            // looks at defaults by themselves: nothing is missing
-	settled        map[string]bool // keys that need no further look
-	demoUsed, good bool
+	repo          repository
+	demo          *Demo
+	demoDeclared  bool
+	own, defaults layer
+	draft         draft
+	onlyDefaults  bool            // looks at defaults by themselves: nothing is missing
+	settled       map[string]bool // keys that need no further look
+	demoUsed      bool
 }
 
 // origin finds where a key stands: with the camera, under defaults, or nowhere.
@@ -31,12 +31,10 @@ func (r *resolver) origin(names ...string) (e entry, own, found bool) {
 	return e, false, ok
 }
 
-// resolve returns a camera, and whether nothing is wrong with it.
-func (r *resolver) resolve() (Camera, bool) {
-	before := len(r.Problems)
+// resolve returns a camera. What is wrong with it is reported.
+func (r *resolver) resolve() Camera {
 	r.draft = draft{Camera: DefaultCamera()}
 	r.settled = map[string]bool{}
-	r.good = true
 	r.defaults.apply(&r.draft)
 	if e, ok := r.own.pick("model", "models"); ok && !e.ok {
 		r.draft.Models = nil
@@ -55,13 +53,12 @@ func (r *resolver) resolve() (Camera, bool) {
 	r.freshness()
 	r.models()
 	r.rest()
-	return r.draft.Camera, r.good && len(r.Problems) == before
+	return r.draft.Camera
 }
 
 // settle marks a key as reported.
 func (r *resolver) settle(name string) {
 	r.settled[name] = true
-	r.good = false
 }
 
 func (r *resolver) name() {
@@ -82,7 +79,6 @@ func (r *resolver) address() {
 	if bad := r.settled["url"]; bad || !found {
 		if !found && !r.onlyDefaults {
 			r.Add(r.own.line, r.own.path, "has no url", wantURL)
-			r.good = false
 		}
 		r.settled["url"], r.settled["tls"] = true, true
 		return

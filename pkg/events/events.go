@@ -10,8 +10,10 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +49,7 @@ func Decode(data []byte) (Event, error) {
 const (
 	queueLimit = 1024
 	retryEvery = 250 * time.Millisecond
-	timeout    = 5 * time.Second
+	timeout    = 5 * time.Second // of one attempt, and of all the last ones together
 )
 
 // JetStream is the part of JetStream that a Publisher needs.
@@ -59,16 +61,25 @@ type JetStream interface {
 type Publisher struct {
 	js       JetStream
 	instance string
+	ids      string // what the ids of its events begin with
 
 	mu      sync.Mutex
-	queue   []Event
+	queue   []numbered
+	last    uint64 // number of the newest event
 	wake    chan struct{}
 	dropped atomic.Uint64
 }
 
+type numbered struct {
+	Event
+	n uint64
+}
+
 // NewPublisher returns a Publisher for one instance of a service.
 func NewPublisher(js JetStream, instance string) *Publisher {
-	return &Publisher{js: js, instance: instance, wake: make(chan struct{}, 1)}
+	// The time makes the ids differ from those of another Publisher of that name.
+	ids := instance + "/" + strconv.FormatInt(time.Now().UnixNano(), 36) + "/"
+	return &Publisher{js: js, instance: instance, ids: ids, wake: make(chan struct{}, 1)}
 }
 
 // Tell queues an event. At and Instance are filled in.
@@ -78,7 +89,8 @@ func (p *Publisher) Tell(e Event) {
 	}
 	e.Instance = p.instance
 	p.mu.Lock()
-	p.queue = append(p.queue, e)
+	p.last++
+	p.queue = append(p.queue, numbered{e, p.last})
 	if len(p.queue) > queueLimit {
 		p.queue = p.queue[1:]
 		p.dropped.Add(1)
@@ -90,50 +102,89 @@ func (p *Publisher) Tell(e Event) {
 	}
 }
 
-// Dropped counts the events that fell out of the queue.
+// Dropped counts the events that fell out of the queue, and those that no broker would take.
 func (p *Publisher) Dropped() uint64 { return p.dropped.Load() }
 
-// Run publishes until ctx ends and then makes one last attempt at what is queued.
+// Run publishes until ctx ends and then, for a few seconds, what is still queued. It reports what it had to leave.
 func (p *Publisher) Run(ctx context.Context) error {
-	for n := uint64(1); ; {
-		e, ok := p.next()
-		switch {
-		case !ok && ctx.Err() != nil:
-			return nil
-		case !ok:
-			select {
-			case <-p.wake:
-			case <-ctx.Done():
-			}
-		default:
-			last := ctx.Err() != nil
-			if err := p.publish(context.WithoutCancel(ctx), e, n); err == nil {
-				p.done()
-				n++
-			} else if last {
-				return err
-			} else {
-				pause(ctx, retryEvery)
-			}
+	for ctx.Err() == nil {
+		if err := p.flush(ctx); err != nil {
+			pause(ctx, retryEvery)
+			continue
 		}
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+		}
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	for {
+		err := p.flush(last)
+		if err == nil || last.Err() != nil {
+			return err
+		}
+		pause(last, retryEvery)
 	}
 }
 
-func (p *Publisher) next() (Event, bool) {
+// flush publishes the queue in order, up to the first failure.
+func (p *Publisher) flush(ctx context.Context) error {
+	for {
+		e, ok := p.next()
+		if !ok {
+			return nil
+		}
+		err := p.publish(ctx, e.Event, e.n)
+		if hopeless(err) { // nobody behind it shall wait for it
+			p.dropped.Add(1)
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		p.done(e.n)
+	}
+}
+
+// hopeless reports errors that the same event will always meet.
+func hopeless(err error) bool {
+	_, unmarshalable := errors.AsType[*json.MarshalerError](err)
+	return unmarshalable || errors.Is(err, nats.ErrMaxPayload)
+}
+
+func (p *Publisher) next() (numbered, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
-		return Event{}, false
+		return numbered{}, false
 	}
 	return p.queue[0], true
 }
 
-func (p *Publisher) done() {
+// done removes a published event, unless it fell out of the queue meanwhile: then it was not dropped after all.
+func (p *Publisher) done(n uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) > 0 {
+	if len(p.queue) > 0 && p.queue[0].n == n {
 		p.queue = p.queue[1:]
+	} else {
+		p.dropped.Add(^uint64(0))
 	}
+}
+
+// token makes a subject token of a name that may be a host's: the event itself keeps the name.
+func token(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' || r == '.' || r == '*' || r == '>' {
+			return '_'
+		}
+		return r
+	}, s)
+	if s == "" {
+		return "_"
+	}
+	return s
 }
 
 func (p *Publisher) publish(ctx context.Context, e Event, n uint64) error {
@@ -141,9 +192,9 @@ func (p *Publisher) publish(ctx context.Context, e Event, n uint64) error {
 	if err != nil {
 		return fmt.Errorf("event %s.%s: %w", e.Area, e.Kind, err)
 	}
-	msg := nats.NewMsg(streams.EventSubject(e.Area, e.Kind, e.Name))
+	msg := nats.NewMsg(streams.EventSubject(token(e.Area), token(e.Kind), token(e.Name)))
 	msg.Data = data
-	msg.Header.Set(jetstream.MsgIDHeader, p.instance+"/"+strconv.FormatInt(e.At.UnixNano(), 10)+"/"+strconv.FormatUint(n, 10))
+	msg.Header.Set(jetstream.MsgIDHeader, p.ids+strconv.FormatUint(n, 10))
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if _, err := p.js.PublishMsg(ctx, msg); err != nil {

@@ -111,7 +111,7 @@ func decodeTimings(s string) (Timings, error) {
 	out := make(Timings, len(parts))
 	for i, p := range parts {
 		stage, us, ok := strings.Cut(p, "=")
-		v, err := strconv.ParseInt(us, 10, 64)
+		v, err := parseInt(us)
 		if !ok || err != nil || stage == "" || v > math.MaxInt64/1000 || v < math.MinInt64/1000 {
 			return nil, fmt.Errorf("%s: %q is not stage=microseconds", HeaderTimings, p)
 		}
@@ -120,26 +120,31 @@ func decodeTimings(s string) (Timings, error) {
 	return out, nil
 }
 
-// Encode writes the facts into h.
+// Encode writes the facts into h. What h said of another frame does not survive.
 func (f Facts) Encode(h nats.Header) {
 	h[HeaderName] = []string{f.Name.String()}
 	h[HeaderCaptured] = []string{strconv.FormatInt(f.Captured.UnixNano(), 10)}
-	if !f.Deadline.IsZero() {
-		h[HeaderDeadline] = []string{strconv.FormatInt(f.Deadline.UnixNano(), 10)}
-	}
 	h[HeaderSource] = []string{strconv.Itoa(f.SourceW) + "x" + strconv.Itoa(f.SourceH)}
-	if !f.ROI.Whole() {
-		h[HeaderROI] = []string{formatFloats(f.ROI[:])}
-	}
 	h[HeaderModels] = []string{strings.Join(f.Models, ",")}
-	if f.Status != "" {
-		h[HeaderStatus] = []string{f.Status}
+	var deadline, roi string
+	if !f.Deadline.IsZero() {
+		deadline = strconv.FormatInt(f.Deadline.UnixNano(), 10)
 	}
-	if len(f.Timings) > 0 {
-		h[HeaderTimings] = []string{f.Timings.encode()}
+	if !f.ROI.Whole() {
+		roi = formatFloats(f.ROI[:])
 	}
-	if f.Trace != "" {
-		h[HeaderTrace] = []string{f.Trace}
+	setOrDelete(h, HeaderDeadline, deadline)
+	setOrDelete(h, HeaderROI, roi)
+	setOrDelete(h, HeaderStatus, f.Status)
+	setOrDelete(h, HeaderTimings, f.Timings.encode())
+	setOrDelete(h, HeaderTrace, f.Trace)
+}
+
+func setOrDelete(h nats.Header, key, value string) {
+	if value == "" {
+		delete(h, key)
+	} else {
+		h[key] = []string{value}
 	}
 }
 
@@ -159,13 +164,13 @@ func decodeFacts(h nats.Header) (Facts, error) {
 	if f.Name, err = ParseName(first(h, HeaderName)); err != nil {
 		return f, err
 	}
-	captured, err := strconv.ParseInt(first(h, HeaderCaptured), 10, 64)
+	captured, err := parseInt(first(h, HeaderCaptured))
 	if err != nil || captured <= 0 {
 		return f, fmt.Errorf("%s: %q is not nanoseconds since 1970", HeaderCaptured, first(h, HeaderCaptured))
 	}
 	f.Captured = time.Unix(0, captured)
 	if s := first(h, HeaderDeadline); s != "" {
-		deadline, err := strconv.ParseInt(s, 10, 64)
+		deadline, err := parseInt(s)
 		if err != nil || deadline <= 0 {
 			return f, fmt.Errorf("%s: %q is not nanoseconds since 1970", HeaderDeadline, s)
 		}
@@ -179,7 +184,10 @@ func decodeFacts(h nats.Header) (Facts, error) {
 			return f, fmt.Errorf("%s: %w", HeaderROI, err)
 		}
 		if err := f.ROI.Validate(); err != nil {
-			return f, err
+			return f, fmt.Errorf("%s: %w", HeaderROI, err)
+		}
+		if f.ROI.Whole() {
+			return f, fmt.Errorf("%s: %q is the whole picture, which is not said", HeaderROI, s)
 		}
 	}
 	if f.Timings, err = decodeTimings(first(h, HeaderTimings)); err != nil {
@@ -210,12 +218,21 @@ const maxSide = 16384
 
 func decodeSize(s string) (w, h int, err error) {
 	ws, hs, ok := strings.Cut(s, "x")
-	w, err1 := strconv.Atoi(ws)
-	h, err2 := strconv.Atoi(hs)
-	if !ok || err1 != nil || err2 != nil || w < 1 || h < 1 || w > maxSide || h > maxSide {
+	wide, err1 := parseInt(ws)
+	high, err2 := parseInt(hs)
+	if !ok || err1 != nil || err2 != nil || wide < 1 || high < 1 || wide > maxSide || high > maxSide {
 		return 0, 0, fmt.Errorf("%q is not <width>x<height> in pixels, 1 to %d", s, maxSide)
 	}
-	return w, h, nil
+	return int(wide), int(high), nil
+}
+
+// parseInt accepts a number only as strconv writes it.
+func parseInt(s string) (int64, error) {
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err == nil && strconv.FormatInt(v, 10) != s {
+		err = strconv.ErrSyntax
+	}
+	return v, err
 }
 
 // first is Get without canonicalisation: our keys are written as they are read.
@@ -237,7 +254,11 @@ func formatFloats(v []float64) string {
 	return string(b)
 }
 
-func parseFloats(s string, dst []float64) error {
+// parseFloats is the inverse of formatFloats.
+func parseFloats(s string, dst []float64) error { return parseFloatsAs(s, dst, 'g', -1) }
+
+// parseFloatsAs accepts numbers only as strconv writes them in a format.
+func parseFloatsAs(s string, dst []float64, format byte, precision int) error {
 	parts := strings.Split(s, ",")
 	if len(parts) != len(dst) {
 		return fmt.Errorf("%q: want %d numbers", s, len(dst))
@@ -246,6 +267,9 @@ func parseFloats(s string, dst []float64) error {
 		v, err := strconv.ParseFloat(p, 64)
 		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("%q: %q is not a finite number", s, p)
+		}
+		if want := strconv.FormatFloat(v, format, precision, 64); want != p {
+			return fmt.Errorf("%q: %q should be written %s", s, p, want)
 		}
 		dst[i] = v
 	}

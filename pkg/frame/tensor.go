@@ -2,7 +2,6 @@ package frame
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -52,7 +51,7 @@ func (t Tensor) Encode(h nats.Header) {
 	h[HeaderModel] = []string{t.Model}
 	h[HeaderLane] = []string{string(t.Lane)}
 	h[HeaderShape] = []string{strconv.Itoa(t.Height) + "," + strconv.Itoa(t.Width) + "," + strconv.Itoa(t.Channels)}
-	h[HeaderColor] = []string{t.Color}
+	setOrDelete(h, HeaderColor, t.Color)
 	h[HeaderTransform] = []string{formatFloats(t.Transform[:])}
 	q := t.Quality
 	b := strconv.AppendFloat(nil, q.Luma, 'f', 2, 64)
@@ -95,14 +94,14 @@ func DecodeTensor(h nats.Header, data []byte) (Tensor, error) {
 }
 
 func decodeShape(s string) (h, w, c int, err error) {
-	var v [3]float64
-	if err := parseFloats(s, v[:]); err != nil {
-		return 0, 0, 0, fmt.Errorf("%s: %w", HeaderShape, err)
-	}
-	for _, x := range v {
-		if x < 1 || x > maxSide || x != math.Trunc(x) {
+	var v [3]int64
+	parts := strings.Split(s, ",")
+	for i, p := range parts {
+		x, err := parseInt(p)
+		if err != nil || len(parts) != len(v) || x < 1 || x > maxSide {
 			return 0, 0, 0, fmt.Errorf("%s: %q is not height,width,channels", HeaderShape, s)
 		}
+		v[i] = x
 	}
 	if v[2] != 1 && v[2] != 3 {
 		return 0, 0, 0, fmt.Errorf("%s: %q: channels are 1 or 3", HeaderShape, s)
@@ -111,19 +110,16 @@ func decodeShape(s string) (h, w, c int, err error) {
 }
 
 func decodeQuality(s string) (Quality, error) {
-	if s == "" {
-		return Quality{}, nil
-	}
 	cut := strings.LastIndexByte(s, ',')
 	var v [4]float64
 	if cut < 0 {
-		return Quality{}, fmt.Errorf("%s: %q", HeaderQuality, s)
+		return Quality{}, fmt.Errorf("%s: %q: want 4 numbers and a hash", HeaderQuality, s)
 	}
-	if err := parseFloats(s[:cut], v[:]); err != nil {
+	if err := parseFloatsAs(s[:cut], v[:], 'f', 2); err != nil {
 		return Quality{}, fmt.Errorf("%s: %w", HeaderQuality, err)
 	}
 	hash, err := strconv.ParseUint(s[cut+1:], 16, 64)
-	if err != nil {
+	if err != nil || strconv.FormatUint(hash, 16) != s[cut+1:] {
 		return Quality{}, fmt.Errorf("%s: %q is not a hash", HeaderQuality, s[cut+1:])
 	}
 	return Quality{Luma: v[0], Contrast: v[1], Sharpness: v[2], Saturation: v[3], Hash: hash}, nil

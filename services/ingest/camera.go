@@ -40,7 +40,8 @@ type camera struct {
 	sampler *sampler
 	outbox  *outbox
 	seq     uint64
-	size    int // of the last JPEG, to size the next buffer
+	size    int  // of the last JPEG, to size the next buffer
+	failing bool // pictures cannot be coded
 
 	mu  sync.Mutex
 	gap *predictions.Gap // open: nobody can look
@@ -107,8 +108,13 @@ func (c *camera) onPicture(p Picture) {
 	if err == nil {
 		jpeg, err = p.JPEG(make([]byte, 0, c.size+c.size/4+1024), w, h, c.cfg.JPEGQuality)
 	}
-	if err != nil { // not captured: it has no name yet; the session counts pictures, the state says why none come
-		c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Cause: string(CauseCodec), Detail: err.Error()})
+	if failed := err != nil; failed != c.failing { // once, not for every picture
+		c.failing = failed
+		if failed {
+			c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Cause: string(CauseCodec), Detail: err.Error()})
+		}
+	}
+	if err != nil { // not captured: it has no name yet
 		return
 	}
 	c.size = len(jpeg)

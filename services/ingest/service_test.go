@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +73,13 @@ type site struct {
 
 func newSite(t *testing.T, cameras ...config.Camera) *site {
 	t.Helper()
-	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
+	return newSiteIn(t, t.TempDir(), cameras...)
+}
+
+// newSiteIn keeps the broker's files in dir.
+func newSiteIn(t *testing.T, dir string, cameras ...config.Camera) *site {
+	t.Helper()
+	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,4 +277,51 @@ func TestGapRecordsWhileACameraIsDown(t *testing.T) {
 	if s := string(m.Data); s == "" || strings.Contains(s, "hunter2") {
 		t.Errorf("event shows the password, or nothing: %s", s)
 	}
+}
+
+// TestFramesSurviveABrokerThatIsAway: what the backlog holds is published when the broker is back, what falls out of it is
+// in the books, and nothing else is missing.
+func TestFramesSurviveABrokerThatIsAway(t *testing.T) {
+	const shot = 400 // more than the backlog of an every_frame camera
+	dir := t.TempDir()
+	r := newSiteIn(t, dir, declared(t, "door", streams.EveryFrame))
+	door := newScene()
+	stop := r.start(t, "a", map[string]*scene{"door": door})
+	door.shoot(t, 1)
+	r.next(t, r.consumer(t, streams.Frames))
+	url, err := url.Parse(r.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(url.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server.Stop()
+	door.shoot(t, shot)
+	if r.server, err = broker.StartEmbedded(t.Context(), "127.0.0.1", port, dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.server.Stop)
+	js := r.connect(t, "after")
+	for deadline := time.Now().Add(30 * time.Second); ; { // the books are complete half a second after the broker is back
+		books, err := ledger.Read(t.Context(), js)
+		if err == nil {
+			lines := books.Lines(time.Now(), nil)
+			stream, err := js.Stream(t.Context(), streams.Frames)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored := stream.CachedInfo().State.Msgs
+			if len(lines) == 1 && lines[0].Captured == shot+1 && lines[0].Superseded > 0 && stored+lines[0].Superseded == shot+1 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d stored, books %+v", stored, lines)
+			}
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	stop()
 }

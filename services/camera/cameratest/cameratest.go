@@ -87,7 +87,7 @@ func File(tb testing.TB, c Clip) string {
 	_ = part.Close()
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "ffmpeg", append(args, "-y", part.Name())...).CombinedOutput() //nolint:gosec // our own arguments
+	out, err := exec.CommandContext(ctx, "ffmpeg", append(args, "-y", part.Name())...).CombinedOutput()
 	if err != nil {
 		_ = os.Remove(part.Name())
 		tb.Fatalf("make footage with ffmpeg: %v\n%s", err, out)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -315,18 +316,18 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// TestKeyFramesCarryParameterSets reads footage of another resolution than the SDP tells.
 func TestKeyFramesCarryParameterSets(t *testing.T) {
 	for _, codec := range []string{"h264", "h265"} {
 		cam := cameratest.Start(t, camera.Config{Footage: footage(t, codec)})
 		units, err := play(t, newSource(t, rtsp.Config{URL: cam.URL(), Transport: rtsp.TCP}), func(u []ingest.AccessUnit) bool {
 			return u[len(u)-1].Key
 		})
-		if len(units) == 0 {
+		first := slices.IndexFunc(units, func(u ingest.AccessUnit) bool { return u.Key })
+		if first < 0 {
 			t.Fatal(err)
 		}
 		want := map[string][]byte{"h264": {0, 0, 0, 1, 0x67}, "h265": {0, 0, 0, 1, 0x40}}[codec]
-		if key := units[len(units)-1]; !bytes.HasPrefix(key.Data, want) {
+		if key := units[first]; !bytes.HasPrefix(key.Data, want) {
 			t.Errorf("%s key frame begins with % x", codec, key.Data[:8])
 		}
 	}

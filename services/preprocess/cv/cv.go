@@ -154,11 +154,10 @@ func (m *Image) Tensor(dst []byte, plan model.Plan, input model.Input) error {
 	scaled := mats.add(m.bgr.Region(plan.Source))
 	steps := preprocess.Scale(plan.Source.Size(), plan.Content.Size(), input.Resize)
 	for i, s := range steps {
-		var to gocv.Mat
 		if i == len(steps)-1 && input.Color == model.BGR {
 			return resize(scaled, &content, s)
 		}
-		to = mats.add(gocv.NewMat())
+		to := mats.add(gocv.NewMat())
 		if err := resize(scaled, &to, s); err != nil {
 			return err
 		}

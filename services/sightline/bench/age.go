@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/services/sightline/detect"
 	"github.com/sightline-dev/sightline/services/sightline/system"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -41,10 +43,19 @@ func MeasureAge(ctx context.Context, cfg Config, cameras int) (Age, error) {
 		return Age{}, fmt.Errorf("bench: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(store) }()
-	file := &config.File{Models: cfg.Repository, Demo: &config.Demo{Footage: cfg.Footage, Path: "bench", Port: demoPort}}
+	artifact, err := detect.Find(model.Repository{Dir: cfg.Repository}, cfg.Model, cfg.Family)
+	if err != nil {
+		return Age{}, err
+	}
+	repository, cleanUp, err := repositoryOf(cfg, artifact)
+	if err != nil {
+		return Age{}, err
+	}
+	defer cleanUp()
+	file := &config.File{Models: repository, Demo: &config.Demo{Footage: cfg.Footage, Path: "bench", Port: demoPort}}
 	for i := range cameras {
 		c := config.DefaultCamera()
-		c.Name, c.URL, c.Models = fmt.Sprintf("bench-%d", i+1), file.Demo.URL(), []string{cfg.Model}
+		c.Name, c.URL, c.Models = fmt.Sprintf("bench-%d", i+1), file.Demo.URL(), []string{artifact.Name}
 		file.Cameras = append(file.Cameras, c)
 	}
 	var mu sync.Mutex
@@ -85,7 +96,7 @@ func MeasureAge(ctx context.Context, cfg Config, cameras int) (Age, error) {
 	slices.Sort(ages)
 	at := func(q float64) float64 { return ages[min(int(q*float64(len(ages))), len(ages)-1)] }
 	return Age{
-		Model: cfg.Model, Cameras: cameras, FPS: float64(file.Cameras[0].FPS), Predictions: len(ages),
+		Model: artifact.Name, Cameras: cameras, FPS: float64(file.Cameras[0].FPS), Predictions: len(ages),
 		P50: at(.5), P90: at(.9), P99: at(.99), Max: ages[len(ages)-1],
 	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/sightline-dev/sightline/pkg/model"
@@ -41,6 +42,31 @@ type Result struct {
 	Loop     Figures          `json:"loop_fps"`
 	Pipeline Figures          `json:"pipeline_fps"`
 	Ratio    Figures          `json:"ratio"` // pipeline / loop, round by round
+	// Milliseconds of CPU that this process spent per frame: less disturbed by other programs than frames per second.
+	LoopCPU     Figures `json:"loop_cpu_ms"`
+	PipelineCPU Figures `json:"pipeline_cpu_ms"`
+}
+
+// Round is one measurement of one round.
+type Round struct {
+	Frames int64
+	Took   time.Duration
+	CPU    time.Duration // of this process
+}
+
+// FPS is frames per second.
+func (r Round) FPS() float64 { return float64(r.Frames) / r.Took.Seconds() }
+
+// CPUPerFrame is in milliseconds.
+func (r Round) CPUPerFrame() float64 { return r.CPU.Seconds() * 1000 / float64(r.Frames) }
+
+// cpu is what this process has used so far.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // Figures are the rounds of one measurement.
@@ -101,10 +127,13 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 			if round == 0 {
 				continue
 			}
-			res.Loop.add(loop)
-			res.Pipeline.add(pipeline)
-			res.Ratio.add(pipeline / loop)
-			cfg.Progress(fmt.Sprintf("%s round %d of %d: loop %.1f frames/s, pipeline %.1f frames/s, ratio %.3f", artifact.Name, round, cfg.Rounds, loop, pipeline, pipeline/loop))
+			res.Loop.add(loop.FPS())
+			res.Pipeline.add(pipeline.FPS())
+			res.Ratio.add(pipeline.FPS() / loop.FPS())
+			res.LoopCPU.add(loop.CPUPerFrame())
+			res.PipelineCPU.add(pipeline.CPUPerFrame())
+			cfg.Progress(fmt.Sprintf("%s round %d of %d: loop %.1f frames/s (%.2f ms CPU each), pipeline %.1f frames/s (%.2f ms), ratio %.3f",
+				artifact.Name, round, cfg.Rounds, loop.FPS(), loop.CPUPerFrame(), pipeline.FPS(), pipeline.CPUPerFrame(), pipeline.FPS()/loop.FPS()))
 		}
 		return nil
 	})

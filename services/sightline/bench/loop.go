@@ -18,13 +18,13 @@ import (
 )
 
 // Loop is the yardstick: decode, scale and infer in one goroutine per core, no messages, no durability.
-func Loop(ctx context.Context, footage *camera.Footage, m *infer.Model, d time.Duration) (fps float64, err error) {
+func Loop(ctx context.Context, footage *camera.Footage, m *infer.Model, d time.Duration) (Round, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	var frames atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, runtime.GOMAXPROCS(0))
-	start := time.Now()
+	start, used := time.Now(), cpu()
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() { errs <- loop(ctx, footage, m, &frames) })
 	}
@@ -32,10 +32,10 @@ func Loop(ctx context.Context, footage *camera.Footage, m *infer.Model, d time.D
 	close(errs)
 	for e := range errs {
 		if e != nil {
-			return 0, e
+			return Round{}, e
 		}
 	}
-	return float64(frames.Load()) / time.Since(start).Seconds(), nil
+	return Round{Frames: frames.Load(), Took: time.Since(start), CPU: cpu() - used}, nil
 }
 
 func loop(ctx context.Context, footage *camera.Footage, m *infer.Model, frames *atomic.Int64) error {

@@ -141,19 +141,19 @@ type PipelineConfig struct {
 // errNothing means that the pipeline did not move within a round.
 var errNothing = errors.New("the pipeline predicted nothing")
 
-// Round opens the gate for d and returns predictions per second.
-func (p *Pipeline) Round(ctx context.Context, d time.Duration) (fps float64, err error) {
-	before, start := p.gate.predicted.Load(), time.Now()
+// Round opens the gate for d and counts predictions.
+func (p *Pipeline) Round(ctx context.Context, d time.Duration) (Round, error) {
+	before, start, used := p.gate.predicted.Load(), time.Now(), cpu()
 	p.gate.open.Store(true)
 	defer p.gate.open.Store(false)
 	if err := sleep(ctx, d); err != nil {
-		return 0, err
+		return Round{}, err
 	}
 	n := p.gate.predicted.Load() - before
 	if n == 0 {
-		return 0, errNothing
+		return Round{}, errNothing
 	}
-	return float64(n) / time.Since(start).Seconds(), nil
+	return Round{Frames: n, Took: time.Since(start), CPU: cpu() - used}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -87,6 +87,7 @@ func (a *app) printBench(r bench.Result) error {
 	return errors.Join(
 		a.printf("\n%s, %d cameras, %s\n", r.Model, r.Cameras, r.Delivery),
 		row("loop", "frames/s", r.Loop), row("pipeline", "frames/s", r.Pipeline), row("ratio", "        ", r.Ratio),
+		row("loop", "ms CPU/f", r.LoopCPU), row("pipeline", "ms CPU/f", r.PipelineCPU),
 	)
 }
 

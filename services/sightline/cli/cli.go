@@ -56,7 +56,7 @@ func exit(code int, err error) error {
 
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, args []string, env config.Env, std Streams) int {
-	root := newRoot(&app{env: env, std: std})
+	root := newRoot(&app{env: env, std: std}) //nolint:contextcheck // cobra hands commands their context
 	root.SetArgs(args)
 	root.SetIn(std.In)
 	root.SetOut(std.Out)

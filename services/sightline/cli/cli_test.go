@@ -15,16 +15,10 @@ import (
 )
 
 // run runs one command line as a user would, with the environment of this process and more.
-func run(t *testing.T, ctx context.Context, env map[string]string, args ...string) (code int, out, errs string) { //nolint:revive // ctx after t reads better in tests
+func run(t *testing.T, ctx context.Context, args ...string) (code int, out, errs string) { //nolint:revive // ctx after t reads better in tests
 	t.Helper()
-	lookup := func(name string) (string, bool) {
-		if v, ok := env[name]; ok {
-			return v, true
-		}
-		return os.LookupEnv(name)
-	}
 	var stdout, stderr bytes.Buffer
-	code = Main(ctx, args, lookup, Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	code = Main(ctx, args, os.LookupEnv, Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return code, stdout.String(), stderr.String()
 }
 
@@ -69,7 +63,7 @@ func TestUpPredictsAndBalancesItsBooks(t *testing.T) {
 	for _, delivery := range []string{"freshest", "every_frame"} {
 		t.Run(delivery, func(t *testing.T) {
 			file, port, store := site(t, "    delivery: "+delivery+"\n"), freePort(t), t.TempDir()
-			code, out, errs := run(t, t.Context(), nil, "up", "--config", file, "--port", port, "--store", store, "--for", "6s", "--json")
+			code, out, errs := run(t, t.Context(), "up", "--config", file, "--port", port, "--store", store, "--for", "6s", "--json")
 			if code != 0 {
 				t.Fatalf("exit code %d\n%s\n%s", code, out, errs)
 			}
@@ -96,7 +90,7 @@ func TestOperatorsCommands(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan string, 1)
 	go func() {
-		code, out, errs := run(t, ctx, nil, "up", "--config", file, "--port", port, "--store", t.TempDir())
+		code, out, errs := run(t, ctx, "up", "--config", file, "--port", port, "--store", t.TempDir())
 		done <- strconv.Itoa(code) + "\n" + out + errs
 	}()
 	defer func() {
@@ -108,7 +102,7 @@ func TestOperatorsCommands(t *testing.T) {
 	nats := "nats://127.0.0.1:" + port
 	deadline := time.Now().Add(30 * time.Second)
 	for { // until it answers
-		code, out, _ := run(t, t.Context(), nil, "predictions", "--nats", nats, "--json")
+		code, out, _ := run(t, t.Context(), "predictions", "--nats", nats, "--json")
 		if code == 0 && strings.Contains(out, `"camera":"street"`) {
 			break
 		}
@@ -131,7 +125,7 @@ func TestOperatorsCommands(t *testing.T) {
 		{"apply dry", []string{"apply", "--config", file, "--dry-run", "--json"}, []string{`"changes":`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, out, errs := run(t, t.Context(), nil, append(tt.args, "--nats", nats)...)
+			code, out, errs := run(t, t.Context(), append(tt.args, "--nats", nats)...)
 			if code != 0 {
 				t.Fatalf("exit code %d: %s%s", code, out, errs)
 			}
@@ -143,7 +137,7 @@ func TestOperatorsCommands(t *testing.T) {
 		})
 	}
 	t.Run("port taken", func(t *testing.T) {
-		code, _, errs := run(t, t.Context(), nil, "up", "--config", site(t, ""), "--port", port, "--store", t.TempDir(), "--for", "1s")
+		code, _, errs := run(t, t.Context(), "up", "--config", site(t, ""), "--port", port, "--store", t.TempDir(), "--for", "1s")
 		if code != ExitFailed || !strings.Contains(errs, "port is taken") || !strings.Contains(errs, "--port") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
@@ -174,7 +168,7 @@ func TestExitCodes(t *testing.T) {
 		{"bench without footage", []string{"bench", "--footage", ""}, ExitUsage, []string{"--footage"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, _, errs := run(t, t.Context(), nil, tt.args...)
+			code, _, errs := run(t, t.Context(), tt.args...)
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d: %s", code, tt.code, errs)
 			}
@@ -200,7 +194,7 @@ func TestUpFailsWhenNothingIsPredicted(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := run(t, t.Context(), nil, "up", "-c", file, "--port", "-1", "--store", t.TempDir(), "--for", "6s")
+	code, out, errs := run(t, t.Context(), "up", "-c", file, "--port", "-1", "--store", t.TempDir(), "--for", "6s")
 	if code != ExitNothing || !strings.Contains(out, "refused") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}

@@ -33,7 +33,7 @@ func TestDetectAgainstReference(t *testing.T) {
 		"FastestDet": "fastestdet", "version-RFB-320": "ultraface_rfb320", "version-slim-320": "ultraface_slim320",
 	} {
 		t.Run(model, func(t *testing.T) {
-			code, out, errs := run(t, t.Context(), nil, append([]string{"detect", "--model", filepath.Join(dir, "models", model+".onnx")}, images...)...)
+			code, out, errs := run(t, t.Context(), append([]string{"detect", "--model", filepath.Join(dir, "models", model+".onnx")}, images...)...)
 			if code != 0 {
 				t.Fatalf("exit code %d: %s", code, errs)
 			}
@@ -51,7 +51,7 @@ func TestDetectAgainstReference(t *testing.T) {
 
 func TestDetectDigits(t *testing.T) {
 	dir := shared(t)
-	code, out, errs := run(t, t.Context(), nil, "detect", "--model", filepath.Join(dir, "models", "mnist.onnx"),
+	code, out, errs := run(t, t.Context(), "detect", "--model", filepath.Join(dir, "models", "mnist.onnx"),
 		filepath.Join(dir, "images", "digit3.png"), filepath.Join(dir, "images", "digit7.png"))
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, errs)
@@ -78,7 +78,7 @@ func TestDetectReportsBadFilesAndAnswersTheOthers(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ffmpeg (Debian package ffmpeg): %v\n%s", err, out)
 	}
-	code, out, errs := run(t, t.Context(), nil, "detect", "--models", "../../../models", "--model", "person", bad, good)
+	code, out, errs := run(t, t.Context(), "detect", "--models", "../../../models", "--model", "person", bad, good)
 	if code != ExitFailed || !strings.Contains(errs, "bad.jpg") || strings.Count(out, "\n") != 1 || !strings.Contains(out, "good.png") {
 		t.Errorf("exit code %d\n%s\n%s", code, out, errs)
 	}

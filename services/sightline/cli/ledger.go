@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,7 +59,7 @@ func (a *app) printBooks(lines []ledger.Line, camera string) error {
 		}
 		row := []string{l.Camera, l.Model, string(l.Delivery)}
 		for _, n := range []uint64{l.Captured, l.Predicted, l.Superseded, l.Expired, l.Quarantined, l.InFlight, l.Lost} {
-			row = append(row, fmt.Sprint(n))
+			row = append(row, strconv.FormatUint(n, 10))
 		}
 		table = append(table, row)
 	}

@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	defer r.closeConnections()
 	ctx, r.fail = context.WithCancelCause(ctx)
 	defer r.fail(nil)
-	defer func() { err = errors.Join(err, r.stop(settle)) }()
+	defer func() { err = errors.Join(err, r.stop(context.WithoutCancel(ctx), settle)) }()
 
 	js, err := r.connect("sightline")
 	if err != nil {
@@ -233,12 +233,12 @@ func (r *runner) startIngest() error {
 // settleTimeout bounds how long a stopped system waits for its last frames' fates.
 const settleTimeout = 20 * time.Second
 
-func (r *runner) stop(settle func(context.Context) error) error {
+func (r *runner) stop(ctx context.Context, settle func(context.Context) error) error {
 	r.ingest.stop()
 	var err error
 	if r.ingest.cancel != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
-		err = settle(ctx)
+		wait, cancel := context.WithTimeout(ctx, settleTimeout)
+		err = settle(wait)
 		cancel()
 	}
 	r.work.stop()

@@ -3,22 +3,24 @@ package watch
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
 // Table writes rows for people, one line per camera and model.
 func Table(out io.Writer, rows []Camera) error {
-	lines := [][]string{{"CAMERA", "MODEL", "STATE", "FPS IN", "FPS OUT", "AGE P50", "AGE P99", "IN VIEW", "CAPTURED", "PREDICTED", "SUPERSEDED", "EXPIRED", "QUARANTINED", "IN FLIGHT", "LOST"}}
+	lines := make([][]string, 0, 1+len(rows))
+	lines = append(lines, []string{"CAMERA", "MODEL", "STATE", "FPS IN", "FPS OUT", "AGE P50", "AGE P99", "IN VIEW", "CAPTURED", "PREDICTED", "SUPERSEDED", "EXPIRED", "QUARANTINED", "IN FLIGHT", "LOST"})
 	for _, r := range rows {
 		state := r.State
 		if r.Cause != "" {
 			state += ": " + r.Cause
 		}
 		b := r.Books
-		n := func(v uint64) string { return fmt.Sprint(v) }
+		n := func(v uint64) string { return strconv.FormatUint(v, 10) }
 		lines = append(lines, []string{
 			r.Camera, r.Model, state, fmt.Sprintf("%.1f", r.FPSIn), fmt.Sprintf("%.1f", r.FPSOut),
-			fmt.Sprintf("%.0f ms", r.AgeP50), fmt.Sprintf("%.0f ms", r.AgeP99), fmt.Sprint(r.InView),
+			fmt.Sprintf("%.0f ms", r.AgeP50), fmt.Sprintf("%.0f ms", r.AgeP99), strconv.Itoa(r.InView),
 			n(b.Captured), n(b.Predicted), n(b.Superseded), n(b.Expired), n(b.Quarantined), n(b.InFlight), n(b.Lost),
 		})
 	}

@@ -216,7 +216,8 @@ func (w *Watcher) Cameras(now time.Time, held ledger.Held) []Camera {
 
 // rate is captured frames per second over the window. The ledger tells in steps of half a second.
 func (w *Watcher) rate(k feedKey, now time.Time, captured uint64) float64 {
-	h := append(w.rates[k], count{now, captured})
+	h := w.rates[k]
+	h = append(h, count{now, captured})
 	for len(h) > 2 && now.Sub(h[0].at) > window {
 		h = h[1:]
 	}

@@ -181,8 +181,8 @@ func replicas(one, three int) any {
 }
 
 func describeStreams() mapping {
-	var out mapping
 	three := streams.Streams(streams.Options{Replicas: 3})
+	out := make(mapping, 0, len(three))
 	for i, s := range streams.Streams(streams.Options{}) {
 		out = append(out, member{s.Name, append(mapping{
 			{"description", s.Description},
@@ -213,8 +213,8 @@ func limits(s jetstream.StreamConfig) mapping {
 }
 
 func describeBuckets() mapping {
-	var out mapping
 	three := streams.Buckets(streams.Options{Replicas: 3})
+	out := make(mapping, 0, len(three))
 	for i, b := range streams.Buckets(streams.Options{}) {
 		m := mapping{
 			{"description", b.Description},
