@@ -28,14 +28,28 @@ import (
 
 // scene is a fake camera: pictures come when the test says so.
 type scene struct {
-	mu    sync.Mutex
-	units chan ingest.AccessUnit
-	fail  chan error
-	n     uint32
+	units   chan ingest.AccessUnit
+	decoded chan struct{}
+	fail    chan error
+	n       uint32
 }
 
 func newScene() *scene {
-	return &scene{units: make(chan ingest.AccessUnit), fail: make(chan error)}
+	return &scene{units: make(chan ingest.AccessUnit), decoded: make(chan struct{}, 1), fail: make(chan error)}
+}
+
+// watched tells when a unit has been decoded, so that a test can shoot as fast as the session keeps up.
+type watched struct {
+	ingest.Decoder
+	decoded chan<- struct{}
+}
+
+func (w watched) Decode(u ingest.AccessUnit) (ingest.Picture, error) {
+	select {
+	case w.decoded <- struct{}{}:
+	default:
+	}
+	return w.Decoder.Decode(u)
 }
 
 func (s *scene) Run(ctx context.Context, sink func(ingest.AccessUnit)) error {
@@ -59,6 +73,11 @@ func (s *scene) shoot(t *testing.T, n int) {
 		s.n++
 		select {
 		case s.units <- u:
+		case <-t.Context().Done():
+			return
+		}
+		select {
+		case <-s.decoded:
 		case <-t.Context().Done():
 			return
 		}
@@ -131,6 +150,10 @@ func declared(t *testing.T, name string, d streams.Delivery) config.Camera {
 // start runs an instance and returns how to stop it.
 func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (stop func()) {
 	t.Helper()
+	one := ""
+	for name := range scenes { // these tests have one camera
+		one = name
+	}
 	s := ingest.NewService(ingest.Config{Instance: instance}, ingest.Deps{
 		JS: r.connect(t, "ingest-"+instance), Log: slog.New(slog.DiscardHandler),
 		NewSource: func(c config.Camera) (ingest.Source, error) {
@@ -139,7 +162,10 @@ func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (s
 			}
 			return scenes[c.Name], nil
 		},
-		NewDecoder: func(c ingest.Codec) (ingest.Decoder, error) { return decodertest.NewFake(c) },
+		NewDecoder: func(c ingest.Codec) (ingest.Decoder, error) {
+			d, err := decodertest.NewFake(c)
+			return watched{d, scenes[one].decoded}, err
+		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
