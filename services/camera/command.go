@@ -26,6 +26,7 @@ func Command(ctx context.Context, args []string, getenv func(string) string, std
 	cert := flags.String("tls-cert", "", "certificate `file`: serve RTSPS")
 	key := flags.String("tls-key", "", "key `file` of the certificate")
 	flags.BoolVar(&cfg.NoUDP, "no-udp", false, "refuse UDP")
+	flags.BoolVar(&cfg.NoTCP, "no-tcp", false, "refuse TCP")
 	flags.Float64Var(&cfg.Faults.Drop, "drop", 0, "share of RTP packets to lose, 0 to 1")
 	flags.Float64Var(&cfg.Faults.Corrupt, "corrupt", 0, "share of RTP packets to damage, 0 to 1")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "seed of the faults")

@@ -94,9 +94,9 @@ func (s *Server) mute() bool {
 	if s.stream == nil || s.stalled {
 		return true
 	}
-	if s.faults.BlockUDP {
+	if s.faults.BlockTCP {
 		for _, transport := range s.players {
-			if transport == gortsplib.TransportUDP {
+			if transport == gortsplib.TransportTCP {
 				return true
 			}
 		}

@@ -39,6 +39,7 @@ type Config struct {
 
 	TLS   *tls.Config // serve rtsps instead of rtsp
 	NoUDP bool        // refuse UDP with status 461, as cameras behind some gateways do
+	NoTCP bool        // refuse TCP with status 461, as some old cameras do
 
 	Faults Faults // from the start
 	Seed   uint64 // of everything random about the faults
@@ -48,7 +49,7 @@ type Config struct {
 type Faults struct {
 	Drop     float64 // share of RTP packets that are not sent, though their sequence numbers are used up
 	Corrupt  float64 // share of RTP packets with a few bits of their payload turned over
-	BlockUDP bool    // nothing is sent while somebody plays over UDP, as behind a firewall
+	BlockTCP bool    // nothing is sent while somebody plays over TCP, as some broken firmware does
 }
 
 // Server is one camera. Make it with [New], then Run it.

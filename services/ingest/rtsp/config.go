@@ -4,6 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
@@ -14,7 +17,7 @@ import (
 // Transport says how media travels from the camera.
 type Transport string
 
-// The transports. Auto tries UDP, takes TCP when no media arrives, and remembers.
+// The transports. Auto tries TCP, takes UDP when the camera will not or no media arrives, and remembers.
 const (
 	Auto Transport = "auto"
 	UDP  Transport = "udp"
@@ -34,9 +37,9 @@ type Config struct {
 
 	ConnectTimeout time.Duration // from dialling to the answer to PLAY; default 5 s
 	MediaTimeout   time.Duration // from PLAY to the first access unit; default 2 s
-	UDPTimeout     time.Duration // the same for UDP when the transport is Auto; default 1 s
 
-	// UDPReadBuffer is the size of the kernel's receive buffer in bytes; 0 leaves the system's default.
+	// UDPReadBuffer is the size of the kernel's receive buffer in bytes; default 1 MiB, or what the kernel allows: a key
+	// frame comes in one burst, and the system's default loses a part of it.
 	UDPReadBuffer int
 }
 
@@ -46,7 +49,22 @@ func (c *Config) setDefaults() {
 	}
 	setDefault(&c.ConnectTimeout, 5*time.Second)
 	setDefault(&c.MediaTimeout, 2*time.Second)
-	setDefault(&c.UDPTimeout, time.Second)
+	if c.UDPReadBuffer == 0 {
+		c.UDPReadBuffer = min(1<<20, receiveBufferLimit())
+	}
+}
+
+// receiveBufferLimit is the largest receive buffer that the kernel allows; 0 when it does not say.
+func receiveBufferLimit() int {
+	text, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func setDefault(d *time.Duration, v time.Duration) {
@@ -66,7 +84,7 @@ func (c Config) Validate() error {
 	default:
 		problems = append(problems, fmt.Errorf("transport is %q, want auto, udp or tcp", c.Transport))
 	}
-	for _, d := range []time.Duration{c.ConnectTimeout, c.MediaTimeout, c.UDPTimeout} {
+	for _, d := range []time.Duration{c.ConnectTimeout, c.MediaTimeout} {
 		if d < 0 {
 			problems = append(problems, errors.New("timeouts must not be negative"))
 			break

@@ -9,13 +9,11 @@
 //
 // # Transport
 //
-// With [Auto] the first connection asks for UDP. If the camera will not (461), or nothing complete arrives within
-// UDPTimeout, TCP follows at once, and later connections start with what worked. A session that stalls over UDP is
-// followed by one that starts with TCP; a TCP that brings nothing makes the source forget and ask for UDP again.
+// With [Auto] the first connection asks for TCP, which loses nothing. If the camera will not (461), or nothing complete
+// arrives within MediaTimeout, UDP follows at once, and later connections start with what worked, until it does not.
 //
 // Over UDP the library puts packets in order and waits for a missing one until 64 later ones are in: a stream of few
-// packets a second can stand still for seconds after a single loss. Auto cures that by going to TCP; a Transport of UDP
-// does not.
+// packets a second can stand still for seconds after a single loss.
 //
 // # Concurrency
 //

@@ -153,9 +153,10 @@ func (p *play) unit(au ingest.AccessUnit) {
 	}
 }
 
-// setupFailed: a camera that refuses UDP says 461, answers with TCP, names no ports, ...; but not 401 or silence.
+// setupFailed: a camera that refuses a transport says 461, answers with the other, names no ports, ...; but not 401 or
+// silence.
 func (p *play) setupFailed(err error) error {
-	if p.transport == UDP && ingest.CauseOf(err) == ingest.CauseProtocol {
+	if ingest.CauseOf(err) == ingest.CauseProtocol {
 		return &transportError{err}
 	}
 	return err
@@ -182,11 +183,7 @@ func (p *play) wait(ctx context.Context, client *gortsplib.Client) error {
 			if p.media.Load() {
 				continue
 			}
-			err := ingest.WithCause(ingest.CauseStalled, errNoMedia)
-			if p.transport == UDP {
-				return &transportError{err}
-			}
-			return err
+			return &transportError{ingest.WithCause(ingest.CauseStalled, errNoMedia)}
 		}
 	}
 }

@@ -45,9 +45,6 @@ func (s *Source) Run(ctx context.Context, sink func(ingest.AccessUnit)) error {
 			s.count(func(st *ingest.SourceStats) { st.TransportFalls++ })
 		}
 		p := play{cfg: s.cfg, transport: transport, sink: sink, count: s.count, firstUnit: s.cfg.MediaTimeout}
-		if s.cfg.Transport == Auto && transport == UDP {
-			p.firstUnit = s.cfg.UDPTimeout
-		}
 		s.count(func(st *ingest.SourceStats) { st.Transport = string(transport) })
 		err = p.run(ctx)
 		s.learn(ctx, transport, p.gotMedia())
@@ -68,23 +65,21 @@ func (s *Source) order() []Transport {
 	switch {
 	case s.cfg.Transport != Auto:
 		return []Transport{s.cfg.Transport}
-	case s.prefer == TCP:
-		return []Transport{TCP}
-	default:
+	case s.prefer == UDP:
 		return []Transport{UDP, TCP}
+	default:
+		return []Transport{TCP, UDP}
 	}
 }
 
+// learn remembers a camera that only does UDP, until UDP does not do either.
 func (s *Source) learn(ctx context.Context, used Transport, media bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stalled := ingest.CauseOf(context.Cause(ctx)) == ingest.CauseStalled
-	switch {
-	case used == UDP && media && stalled:
-		s.prefer = TCP
-	case media:
+	if media && !stalled {
 		s.prefer = used
-	case s.prefer == used:
+	} else if s.prefer == used {
 		s.prefer = ""
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http/httptest"
@@ -36,9 +35,9 @@ func TestEveryCodecOverEveryTransport(t *testing.T) {
 					t.Fatalf("%d units, error %v", len(units), err)
 				}
 				checkUnits(t, ingest.Codec(codec), units)
-				want := "udp"
-				if transport == rtsp.TCP {
-					want = "tcp"
+				want := "tcp"
+				if transport == rtsp.UDP {
+					want = "udp"
 				}
 				if st := src.SourceStats(); st.Transport != want || st.PacketsLost+st.UnitsDropped+st.PayloadErrors+st.TransportFalls != 0 {
 					t.Errorf("source stats are %+v", st)
@@ -227,39 +226,47 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestAutoFallsBackToTCPAndRemembers(t *testing.T) {
+func TestAutoFallsBackToUDPAndRemembers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name string
 		cfg  camera.Config
 	}{
-		{"UDP refused", camera.Config{NoUDP: true}},
-		{"UDP blocked", camera.Config{Faults: camera.Faults{BlockUDP: true}}},
+		{"TCP refused", camera.Config{NoTCP: true}},
+		{"TCP brings nothing", camera.Config{Faults: camera.Faults{BlockTCP: true}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := test.cfg
 			cfg.Footage = footage(t, "h264")
 			cam := cameratest.Start(t, cfg)
-			src := newSource(t, rtsp.Config{URL: cam.URL(), UDPTimeout: 300 * time.Millisecond})
+			src := newSource(t, rtsp.Config{URL: cam.URL(), MediaTimeout: time.Second})
 			for round := range 2 {
 				units, err := play(t, src, atLeast(2))
-				if st := src.SourceStats(); len(units) < 2 || st.Transport != "tcp" || st.TransportFalls != 1 {
+				if st := src.SourceStats(); len(units) < 2 || st.Transport != "udp" || st.TransportFalls != 1 {
 					t.Fatalf("round %d: %d units, %v, source stats %+v", round, len(units), err, st)
 				}
 			}
-			if _, err := play(t, newSource(t, rtsp.Config{URL: cam.URL(), Transport: rtsp.UDP, MediaTimeout: 300 * time.Millisecond}), atLeast(1)); err == nil ||
+			if _, err := play(t, newSource(t, rtsp.Config{URL: cam.URL(), Transport: rtsp.TCP, MediaTimeout: 300 * time.Millisecond}), atLeast(1)); err == nil ||
 				ingest.CauseOf(err) == ingest.CauseCanceled {
-				t.Errorf("UDP alone: error is %v", err)
+				t.Errorf("TCP alone: error is %v", err)
 			}
 		})
+	}
+}
+
+func TestUDPRefusedIsAnError(t *testing.T) {
+	t.Parallel()
+	cam := cameratest.Start(t, camera.Config{Footage: footage(t, "h264"), NoUDP: true})
+	if _, err := play(t, newSource(t, rtsp.Config{URL: cam.URL(), Transport: rtsp.UDP}), atLeast(1)); ingest.CauseOf(err) != ingest.CauseProtocol {
+		t.Errorf("error is %v", err)
 	}
 }
 
 func TestConnectedWithoutMediaIsStalled(t *testing.T) {
 	cam := cameratest.Start(t, camera.Config{Footage: brisk(t)})
 	cam.Stall()
-	src := newSource(t, rtsp.Config{URL: cam.URL(), UDPTimeout: 500 * time.Millisecond, MediaTimeout: 100 * time.Millisecond})
+	src := newSource(t, rtsp.Config{URL: cam.URL(), MediaTimeout: 300 * time.Millisecond})
 	_, err := play(t, src, atLeast(1))
 	if ingest.CauseOf(err) != ingest.CauseStalled || err.Error() != "connected, but no complete picture arrived" {
 		t.Errorf("error is %v, cause %s", err, ingest.CauseOf(err))
@@ -267,24 +274,10 @@ func TestConnectedWithoutMediaIsStalled(t *testing.T) {
 	if st := src.SourceStats(); st.TransportFalls != 1 {
 		t.Errorf("source stats are %+v", st)
 	}
-	cam.Resume() // and UDP is tried again, since TCP was no better
+	cam.Resume() // and TCP is tried first again, since UDP was no better
 	units, err := play(t, src, atLeast(1))
-	if st := src.SourceStats(); len(units) < 1 || st.Transport != "udp" {
+	if st := src.SourceStats(); len(units) < 1 || st.Transport != "tcp" {
 		t.Errorf("error is %v, source stats are %+v", err, st)
-	}
-}
-
-// TestStallOverUDPGoesToTCP ends the session as ingest.Session's watchdog does.
-func TestStallOverUDPGoesToTCP(t *testing.T) {
-	cam := cameratest.Start(t, camera.Config{Footage: footage(t, "h264")})
-	src := newSource(t, rtsp.Config{URL: cam.URL()})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	err := src.Run(ctx, func(ingest.AccessUnit) { cancel(ingest.WithCause(ingest.CauseStalled, errors.New("stalled"))) })
-	if ingest.CauseOf(err) != ingest.CauseCanceled || src.SourceStats().Transport != "udp" {
-		t.Fatalf("error is %v, source stats are %+v", err, src.SourceStats())
-	}
-	if units, err := play(t, src, atLeast(1)); len(units) < 1 || src.SourceStats().Transport != "tcp" {
-		t.Errorf("error is %v, source stats are %+v", err, src.SourceStats())
 	}
 }
 
@@ -300,7 +293,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"bad escape", rtsp.Config{URL: "rtsp://u:%zz-hunter22@cam/"}, "camera URL is not valid"},
 		{"bad port", rtsp.Config{URL: "rtsp://u:hunter22/x@cam/"}, "camera URL is not valid"},
 		{"transport", rtsp.Config{URL: "rtsp://cam/", Transport: "pigeon"}, `transport is "pigeon", want auto, udp or tcp`},
-		{"times", rtsp.Config{URL: "rtsp://cam/", UDPTimeout: -1}, "timeouts must not be negative"},
+		{"times", rtsp.Config{URL: "rtsp://cam/", MediaTimeout: -1}, "timeouts must not be negative"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := rtsp.New(test.cfg)

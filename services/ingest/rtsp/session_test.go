@@ -35,7 +35,7 @@ func TestCameraStallsWhileRTSPLives(t *testing.T) {
 			t.Parallel()
 			cam := cameratest.Start(t, camera.Config{Footage: footage(t, "h264")})
 			v := watch(t, rtsp.Config{
-				URL: cam.URL(), Transport: transport, MediaTimeout: 500 * time.Millisecond, UDPTimeout: 300 * time.Millisecond,
+				URL: cam.URL(), Transport: transport, MediaTimeout: 500 * time.Millisecond,
 			}, func(c *ingest.SessionConfig) { c.StallTimeout = 700 * time.Millisecond })
 			v.awaitPictures(5)
 			cam.Stall()
