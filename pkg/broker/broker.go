@@ -21,16 +21,27 @@ import (
 // <service>-<instance>. The first connection is attempted in the background too: a service may start before
 // its broker.
 func Connect(urls, name string, log *slog.Logger) (*nats.Conn, error) {
+	nc, err := nats.Connect(urls, options(name, log)...)
+	if _, ok := errors.AsType[*url.Error](err); ok { // it quotes what it could not read, passwords too
+		err = errors.New("not a list of server urls")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", Redact(urls), err)
+	}
+	return nc, nil
+}
+
+func options(name string, log *slog.Logger) []nats.Option {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	nc, err := nats.Connect(urls,
+	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.RetryOnFailedConnect(true),
-		nats.PingInterval(2*time.Second),
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -49,14 +60,7 @@ func Connect(urls, name string, log *slog.Logger) (*nats.Conn, error) {
 			}
 			log.Warn("broker error", slog.String("connection", name), slog.String("subject", subject), slog.Any("error", err))
 		}),
-	)
-	if _, ok := errors.AsType[*url.Error](err); ok { // it quotes what it could not read, passwords too
-		err = errors.New("not a list of server urls")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", Redact(urls), err)
-	}
-	return nc, nil
 }
 
 // JetStream is the API every service uses: no call waits for ever.

@@ -92,7 +92,7 @@ func TestPortTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	addr := l.Addr().(*net.TCPAddr)
 	_, err = broker.StartEmbedded(t.Context(), "127.0.0.1", addr.Port, t.TempDir())
 	want := fmt.Sprintf("embedded broker on 127.0.0.1:%d: port is taken: something else listens there", addr.Port)
@@ -114,6 +114,47 @@ func TestStartErrors(t *testing.T) {
 	_, err = broker.StartEmbedded(t.Context(), "127.0.0.1", -1, file)
 	if want := "embedded broker: store: mkdir " + file + ": not a directory"; err == nil || err.Error() != want {
 		t.Errorf("a file for a directory: %v, want %s", err, want)
+	}
+}
+
+// A connection without a socket is one like any other: by name, and with the same streams.
+func TestConnectInProcess(t *testing.T) {
+	t.Parallel()
+	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", 0, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	inside, err := server.Connect("inside", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	outside, err := broker.Connect(server.URL(), "outside", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	js, err := broker.JetStream(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := broker.JetStream(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Publish(t.Context(), "s", make([]byte, broker.MaxPayload)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.GetMsg(t.Context(), 1); err != nil || len(m.Data) != broker.MaxPayload {
+		t.Error(err)
 	}
 }
 
@@ -145,7 +186,9 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
 	log := &syncBuffer{}
 	nc, err := broker.Connect(fmt.Sprintf("nats://user:secret@127.0.0.1:%d", port), "early", slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {

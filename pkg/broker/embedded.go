@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // MaxPayload is the largest message an embedded server accepts: a 4K JPEG with room to spare.
@@ -64,6 +66,16 @@ func checkFree(ctx context.Context, host string, port int) error {
 
 // URL is where clients connect.
 func (e *Embedded) URL() string { return e.s.ClientURL() }
+
+// Connect connects to this server without a socket. It behaves as Connect(e.URL(), name, log) does, at about half
+// the cost per message, but does not find a server that was started anew on the same port.
+func (e *Embedded) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append(options(name, log), nats.InProcessServer(e.s))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded broker: %w", err)
+	}
+	return nc, nil
+}
 
 // Stop shuts the server down and waits until its files are closed.
 func (e *Embedded) Stop() {

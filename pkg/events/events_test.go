@@ -3,8 +3,6 @@ package events_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"reflect"
 	"strconv"
 	"strings"
@@ -87,7 +85,7 @@ func TestOrderOverARestart(t *testing.T) {
 	t.Cleanup(func() { server.Stop() })
 	url := server.URL()
 	port, _ := strconv.Atoi(url[strings.LastIndexByte(url, ':')+1:])
-	nc, err := broker.Connect(url, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	nc, err := broker.Connect(url, "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

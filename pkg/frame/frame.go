@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,7 +85,7 @@ type Timing struct {
 
 // With returns a copy with one more timing; the receiver may be shared.
 func (t Timings) With(stage string, took time.Duration) Timings {
-	return append(t[:len(t):len(t)], Timing{stage, took})
+	return append(slices.Clip(t), Timing{stage, took})
 }
 
 func (t Timings) encode() string {

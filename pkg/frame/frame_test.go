@@ -144,7 +144,7 @@ func sameEnvelope(t interface{ Fatalf(string, ...any) }, h nats.Header, encode f
 	encode(again)
 	ours := maps.Clone(h)
 	delete(ours, "Other")
-	if !maps.EqualFunc(ours, again, func(a, b []string) bool { return slices.Equal(a, b) }) {
+	if !maps.EqualFunc(ours, again, slices.Equal) {
 		t.Fatalf("%v\nwas encoded again as\n%v", ours, again)
 	}
 }

@@ -166,7 +166,7 @@ func (b *Books) Lines(now time.Time, held Held) []Line {
 			lines = append(lines, c.line(name, model, now, held))
 		}
 	}
-	b.close(now, held)
+	b.close(now, held, false)
 	slices.SortFunc(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.Model, b.Model))
 	})

@@ -57,3 +57,13 @@ func (c *clock) forget(upTo uint64, t time.Time) {
 	}
 	*c = slices.Delete(s, 0, first)
 }
+
+// since is when the ledger first heard of a frame; zero when that is forgotten.
+func (c clock) since(seq uint64) time.Time {
+	for _, x := range c {
+		if x.seq >= seq {
+			return x.at
+		}
+	}
+	return time.Time{}
+}

@@ -133,15 +133,16 @@ func (v verdict) count(l *Line) {
 	l.Lost += v.lost.Count()
 }
 
-func (b *Books) close(now time.Time, held Held) {
+// close keeps the books small. With keepLost it leaves what is lost open: it may yet be explained.
+func (b *Books) close(now time.Time, held Held, keepLost bool) {
 	for name, c := range b.cameras {
-		c.close(name, now, held)
+		c.close(name, now, held, keepLost)
 	}
 }
 
 // close moves the prefix of every epoch whose frames all have their fate, for every model, into the counts. That
 // is what keeps the books small however long they are kept.
-func (c *camera) close(name string, now time.Time, held Held) {
+func (c *camera) close(name string, now time.Time, held Held, keepLost bool) {
 	last := c.last()
 	for id, e := range c.epochs {
 		route, known := c.routeOf(id)
@@ -160,7 +161,11 @@ func (c *camera) close(name string, now time.Time, held Held) {
 			if len(v.waiting) > 0 && held != nil && held(name, model) == 0 {
 				v.lost, v.waiting = v.waiting, nil
 			}
-			settled = min(settled, v.open(concluded)-1)
+			final := concluded
+			if keepLost {
+				final = 0
+			}
+			settled = min(settled, v.open(concluded, final)-1)
 			verdicts[model] = v
 		}
 		if settled > e.final && len(models) > 0 {
@@ -176,8 +181,9 @@ func (c *camera) close(name string, now time.Time, held Held) {
 	}
 }
 
-// open is the first frame that is not final. What the books concluded themselves is, up to a frame number.
-func (v verdict) open(concluded uint64) uint64 {
+// open is the first frame that is not final. What the books concluded themselves is, up to a frame number, and what they
+// call lost up to another.
+func (v verdict) open(concluded, lost uint64) uint64 {
 	first := ^uint64(0)
 	see := func(r Ranges) {
 		if len(r) > 0 {
@@ -187,7 +193,7 @@ func (v verdict) open(concluded uint64) uint64 {
 	late := Ranges{{1, concluded}}
 	see(v.inFlight)
 	see(v.waiting)
-	see(v.lost.Minus(late))
+	see(v.lost.Minus(Ranges{{1, lost}}))
 	for _, f := range v.fates {
 		if f.concluded {
 			see(f.frames.Minus(late))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,7 +52,7 @@ func Read(ctx context.Context, js jetstream.JetStream) (*Books, error) {
 		books.Apply(r)
 		if r.At.Sub(closed) > closeEvery {
 			closed = r.At
-			books.close(r.At, nil)
+			books.close(r.At, nil, true)
 		}
 	}}
 	if err := t.read(ctx); err != nil {
@@ -61,7 +62,7 @@ func Read(ctx context.Context, js jetstream.JetStream) (*Books, error) {
 }
 
 // Balance are the books as of now: it asks what the streams hold, gives the fates of what has just left them time
-// to be told, and reads.
+// to be told, and reads. What a worker that was killed did not get round to report is looked up in PREDICTIONS and DLQ.
 func Balance(ctx context.Context, js jetstream.JetStream) (lines []Line, unreadable uint64, err error) {
 	held := HeldFrom(ctx, js)
 	t := time.NewTimer(4 * FlushInterval)
@@ -75,7 +76,11 @@ func Balance(ctx context.Context, js jetstream.JetStream) (lines []Line, unreada
 	if err != nil {
 		return nil, 0, err
 	}
-	return books.Lines(time.Now(), held), books.Unreadable, nil
+	now := time.Now()
+	if err := books.explain(ctx, js, now, held); err != nil {
+		return nil, 0, err
+	}
+	return books.Lines(now, held), books.Unreadable, nil
 }
 
 // Follow hands every record from a stream sequence on (0 is the beginning) to take, in order, until ctx ends. It
@@ -177,9 +182,7 @@ func HeldFrom(ctx context.Context, js jetstream.JetStream) Held {
 		if err != nil {
 			return nil
 		}
-		for subject, n := range info.State.Subjects {
-			counts[subject] = n
-		}
+		maps.Copy(counts, info.State.Subjects)
 	}
 	return func(camera, model string) uint64 {
 		n := counts[streams.FrameSubject(streams.EveryFrame, camera)]

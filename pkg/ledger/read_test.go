@@ -3,8 +3,6 @@ package ledger_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,7 +36,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.server.Stop() })
-	nc, err := broker.Connect(r.server.URL(), "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	nc, err := broker.Connect(r.server.URL(), "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

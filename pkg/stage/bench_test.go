@@ -23,6 +23,7 @@ func BenchmarkStage(b *testing.B) {
 }
 
 func benchmarkStage(b *testing.B, out int) {
+	b.Helper()
 	r := newRig(b)
 	for _, name := range []string{"BENCH_IN", "BENCH_OUT"} {
 		cfg := jetstream.StreamConfig{
@@ -56,7 +57,7 @@ func benchmarkStage(b *testing.B, out int) {
 		for i := range b.N {
 			done.room <- struct{}{}
 			msg := &nats.Msg{Subject: "BENCH_IN.cam", Header: nats.Header{"Name": {strconv.Itoa(i)}}, Data: frame}
-			if _, err := in.PublishMsg(ctx, msg); err != nil {
+			if _, err := in.PublishMsg(context.Background(), msg); err != nil {
 				b.Error(err)
 			}
 		}

@@ -14,19 +14,26 @@
 //   - RetryIn: the message comes back after the delay;
 //   - any other error, a panic or a time-out: the message comes back with growing delays, and is quarantined
 //     after MaxAttempts. An error for a whole batch makes the runtime bisect it, so that one poison message
-//     takes no neighbour with it.
+//     takes no neighbour with it; RetryIn and Drop for a whole batch mean each of its messages;
+//   - an output that no stream will ever take (too large, no id, not a subject): as Poison.
 //
 // A message that arrives with more deliveries than MaxAttempts killed its workers: it is quarantined before any
-// handler sees it. A quarantine copy that cannot be stored leaves the message where it is.
+// handler sees it. So that its neighbours in those processes are not taken for killers too, messages run alone on
+// their last two attempts: one at a time, in order and then in reverse. A quarantine copy that cannot be stored
+// leaves the message where it is.
+//
+// A handler that goes on for a second after its time-out hangs. Its messages come back as after a time-out, what it
+// answers later counts for nothing, and its worker is out until it returns. A stage whose workers all hang hands
+// back what waits for them and takes nothing more.
 //
 // # Bounds
 //
-// At most MaxInFlight messages per source are in the process at any time, fetched ones included. Publishing
-// waits, with the message kept alive, while the output stream is full or the broker away; that is how pressure
-// travels upstream.
+// At most MaxInFlight messages per source are in the process at any time, fetched ones included. They are kept alive
+// three times per AckWait of their consumer, at least every two seconds. Publishing waits while the output stream is
+// full or the broker away; that is how pressure travels upstream.
 //
 // # Shutdown
 //
 // When ctx ends the sources stop fetching and everything already fetched is finished. After DrainTimeout
-// handlers are cancelled and what is left is handed back at once.
+// handlers are cancelled and what is left is handed back at once, whether its handler listens or not.
 package stage

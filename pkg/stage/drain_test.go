@@ -179,7 +179,9 @@ func TestMembersShareTheWork(t *testing.T) {
 func TestMaxInFlight(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var inHand, most atomic.Int64
+	var inHand atomic.Int64
+	var mu sync.Mutex
+	var most int64
 	cfg := r.config()
 	cfg.Workers, cfg.MaxInFlight = 1, 3
 	cfg.Publisher = publisher(func(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
@@ -187,9 +189,9 @@ func TestMaxInFlight(t *testing.T) {
 		return r.js.PublishMsg(ctx, msg)
 	})
 	m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
-		n := inHand.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
+		mu.Lock()
+		defer mu.Unlock()
+		most = max(most, inHand.Add(1))
 		return answer(m), nil
 	}))
 	c, err := r.js.Consumer(r.ctx(), streams.Frames, "work")
@@ -210,8 +212,10 @@ func TestMaxInFlight(t *testing.T) {
 			t.Fatalf("%d messages in flight", i.NumAckPending)
 		}
 	}
-	if most.Load() > 3 {
-		t.Errorf("%d answers in hand", most.Load())
+	mu.Lock()
+	defer mu.Unlock()
+	if most > 3 {
+		t.Errorf("%d answers in hand", most)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +31,9 @@ func TestFates(t *testing.T) {
 	}{
 		{"done", answerAll, "done f", []int{1}, []string{"f"}, ""},
 		{"done without outputs", func(context.Context, stage.Message) ([]stage.Output, error) { return nil, nil }, "done f", []int{1}, nil, ""},
-		{"drop", func(context.Context, stage.Message) ([]stage.Output, error) { return nil, stage.Drop(ledger.Expired, "max_age") }, "expired/max_age f", []int{1}, nil, ""},
+		{"drop", func(context.Context, stage.Message) ([]stage.Output, error) {
+			return nil, stage.Drop(ledger.Expired, "max_age")
+		}, "expired/max_age f", []int{1}, nil, ""},
 		{"wrapped drop", func(context.Context, stage.Message) ([]stage.Output, error) {
 			return nil, fmt.Errorf("look: %w", stage.Drop(ledger.Superseded, "newer"))
 		}, "superseded/newer f", []int{1}, nil, ""},
@@ -43,7 +46,10 @@ func TestFates(t *testing.T) {
 		}, "done f", []int{1, 2, 3}, []string{"f"}, ""},
 		{"error", func(context.Context, stage.Message) ([]stage.Output, error) { return nil, errBroken }, "quarantined/test f", []int{1, 2, 3, 4}, nil, "broken"},
 		{"panic", func(context.Context, stage.Message) ([]stage.Output, error) { panic("at the disco") }, "quarantined/test f", []int{1, 2, 3, 4}, nil, "panic: at the disco"},
-		{"time-out", func(ctx context.Context, _ stage.Message) ([]stage.Output, error) { <-ctx.Done(); return nil, ctx.Err() }, "quarantined/test f", []int{1, 2, 3, 4}, nil, "context deadline exceeded"},
+		{"time-out", func(ctx context.Context, _ stage.Message) ([]stage.Output, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, "quarantined/test f", []int{1, 2, 3, 4}, nil, "context deadline exceeded"},
 		{"output without an id", func(_ context.Context, m stage.Message) ([]stage.Output, error) {
 			return []stage.Output{{Subject: "predictions.m.cam", Data: m.Data}}, nil
 		}, "quarantined/test f", []int{1}, nil, "output for predictions.m.cam of frames.every.cam has no id"},
@@ -84,7 +90,7 @@ func TestFates(t *testing.T) {
 			}
 			if len(dead) == 1 {
 				equal(t, "reason", dead[0].Header.Get(stage.HeaderReason), c.reason)
-				equal(t, "attempts", dead[0].Header.Get(stage.HeaderAttempts), fmt.Sprint(len(c.attempts)))
+				equal(t, "attempts", dead[0].Header.Get(stage.HeaderAttempts), strconv.Itoa(len(c.attempts)))
 				equal(t, "stage", dead[0].Header.Get(stage.HeaderStage), "test")
 				equal(t, "subject", dead[0].Header.Get(stage.HeaderSubject), every)
 				equal(t, "own header", dead[0].Header.Get("Name"), "f")

@@ -15,7 +15,7 @@ const beatEvery = 2 * time.Second
 type item struct {
 	raw     jetstream.Msg
 	msg     Message
-	release func() // gives its place back to the source
+	release func()        // gives its place back to the source
 	settled chan struct{} // of a suspect: closed when its fate is written down
 
 	mu    sync.Mutex

@@ -2,9 +2,8 @@ package stage_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -31,18 +30,18 @@ type rig struct {
 	js     jetstream.JetStream
 }
 
-func newRig(t testing.TB) *rig {
-	t.Helper()
-	r := &rig{t: t, dir: t.TempDir()}
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	r := &rig{t: tb, dir: tb.TempDir()}
 	s, err := broker.StartEmbedded(context.Background(), "127.0.0.1", -1, r.dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.server = s
-	t.Cleanup(func() { r.server.Stop() })
+	tb.Cleanup(func() { r.server.Stop() })
 	r.js = r.client()
 	if err := streams.Ensure(r.ctx(), r.js, streams.Options{}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
@@ -55,7 +54,7 @@ func (r *rig) ctx() context.Context {
 
 func (r *rig) client() jetstream.JetStream {
 	r.t.Helper()
-	nc, err := broker.Connect(r.server.URL(), "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	nc, err := broker.Connect(r.server.URL(), "test", nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -176,7 +175,12 @@ func (r *rig) start(cfg stage.Config, h stage.Handler) *member {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	go func() { m.ended <- m.Run(ctx) }()
-	r.t.Cleanup(func() { cancel(); <-m.ended })
+	r.t.Cleanup(func() {
+		cancel()
+		if err := <-m.ended; err != nil && !errors.Is(err, stage.ErrDrainTimeout) {
+			r.t.Error(err)
+		}
+	})
 	return m
 }
 
@@ -257,9 +261,9 @@ func answer(m stage.Message) []stage.Output {
 
 func answerAll(_ context.Context, m stage.Message) ([]stage.Output, error) { return answer(m), nil }
 
-func equal(t testing.TB, what string, got, want any) {
-	t.Helper()
+func equal(tb testing.TB, what string, got, want any) {
+	tb.Helper()
 	if g, w := fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want); g != w {
-		t.Errorf("%s: got %s, want %s", what, g, w)
+		tb.Errorf("%s: got %s, want %s", what, g, w)
 	}
 }

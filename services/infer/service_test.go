@@ -199,7 +199,7 @@ func TestWhatCannotBeAnsweredIsNeverEmpty(t *testing.T) {
 				tt.before(s.fake)
 			}
 			s.send(t, 1, 255, tt.change)
-			var fate ledger.Mark = ledger.Expired
+			fate := ledger.Expired
 			if tt.dlq != "" {
 				fate = ledger.Quarantined
 				m := s.follow(t, streams.DLQ)()
@@ -245,7 +245,8 @@ func TestRefusedModelSaysWhyAndTheOldOneStays(t *testing.T) {
 	}
 	await := func(subject string) {
 		t.Helper()
-		for events().Subject() != subject {
+		for seen := ""; seen != subject; {
+			seen = events().Subject()
 		}
 	}
 	put(2)

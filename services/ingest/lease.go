@@ -83,7 +83,7 @@ func (l *Lease) recheck(ctx context.Context) error {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return fmt.Errorf("lease %s: expired: %w", l.camera, ErrLeaseLost)
 	case err != nil:
-		return nil //nolint:nilerr // the broker is away: the next tick asks again
+		return nil // the broker is away: the next tick asks again
 	case string(e.Value()) != string(l.value):
 		return fmt.Errorf("lease %s: taken over: %w", l.camera, ErrLeaseLost)
 	}

@@ -67,6 +67,7 @@ func (s *scene) Run(ctx context.Context, sink func(ingest.AccessUnit)) error {
 
 // shoot delivers n pictures, 100 ms of the camera's clock apart, as soon as somebody takes them.
 func (s *scene) shoot(t *testing.T, n int) {
+	t.Helper()
 	for range n {
 		u := decodertest.FakeUnit(ingest.MJPEG, s.n, true, 640, 480)
 		u.PTS, u.Received = time.Duration(s.n)*100*time.Millisecond, time.Now()
@@ -133,14 +134,14 @@ func (r *site) connect(t *testing.T, name string) jetstream.JetStream {
 	return js
 }
 
-func declared(t *testing.T, name string, d streams.Delivery) config.Camera {
+func door(t *testing.T, d streams.Delivery) config.Camera {
 	t.Helper()
 	c := config.DefaultCamera()
-	url, err := config.ParseURL("rtsp://user:hunter2@127.0.0.1/" + name)
+	url, err := config.ParseURL("rtsp://user:hunter2@127.0.0.1/door")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Name, c.URL, c.Models, c.Delivery, c.StallAfter = name, url, []string{"face"}, d, time.Minute
+	c.Name, c.URL, c.Models, c.Delivery, c.StallAfter = "door", url, []string{"face"}, d, time.Minute
 	if d == streams.EveryFrame {
 		c.MaxAge = 0
 	}
@@ -206,11 +207,11 @@ func (r *site) consumer(t *testing.T, stream string) jetstream.Consumer {
 }
 
 func TestFramesHaveNamesFactsAndFates(t *testing.T) {
-	r := newSite(t, declared(t, "door", streams.EveryFrame))
+	r := newSite(t, door(t, streams.EveryFrame))
 	frames := r.consumer(t, streams.Frames)
-	door := newScene()
-	stop := r.start(t, "a", map[string]*scene{"door": door})
-	go door.shoot(t, 5)
+	at := newScene()
+	stop := r.start(t, "a", map[string]*scene{"door": at})
+	go at.shoot(t, 5)
 	var epoch uint64
 	for i := range 5 {
 		m := r.next(t, frames)
@@ -244,7 +245,7 @@ func TestFramesHaveNamesFactsAndFates(t *testing.T) {
 }
 
 func TestAnotherInstanceTakesOverWithANewerEpoch(t *testing.T) {
-	r := newSite(t, declared(t, "door", streams.EveryFrame))
+	r := newSite(t, door(t, streams.EveryFrame))
 	frames := r.consumer(t, streams.Frames)
 	first, second := newScene(), newScene()
 	stopFirst := r.start(t, "a", map[string]*scene{"door": first})
@@ -271,12 +272,12 @@ func TestAnotherInstanceTakesOverWithANewerEpoch(t *testing.T) {
 }
 
 func TestGapRecordsWhileACameraIsDown(t *testing.T) {
-	r := newSite(t, declared(t, "door", streams.Freshest))
+	r := newSite(t, door(t, streams.Freshest))
 	answers := r.consumer(t, streams.Predictions)
-	door := newScene()
-	r.start(t, "a", map[string]*scene{"door": door})
-	door.shoot(t, 1)
-	door.fail <- ingest.WithCause(ingest.CauseRefused, errors.New("dial rtsp://user:hunter2@127.0.0.1/door: refused"))
+	at := newScene()
+	r.start(t, "a", map[string]*scene{"door": at})
+	at.shoot(t, 1)
+	at.fail <- ingest.WithCause(ingest.CauseRefused, errors.New("dial rtsp://user:hunter2@127.0.0.1/door: refused"))
 	open, err := predictions.Decode(r.next(t, answers).Data())
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +285,7 @@ func TestGapRecordsWhileACameraIsDown(t *testing.T) {
 	if open.Kind != predictions.KindGap || open.Status != predictions.StatusUnknown || open.Gap.Reason != "refused" || !open.Gap.To.IsZero() {
 		t.Errorf("gap %+v %+v", open, open.Gap)
 	}
-	door.shoot(t, 1)
+	at.shoot(t, 1)
 	closed, err := predictions.Decode(r.next(t, answers).Data())
 	if err != nil {
 		t.Fatal(err)
@@ -310,10 +311,10 @@ func TestGapRecordsWhileACameraIsDown(t *testing.T) {
 func TestFramesSurviveABrokerThatIsAway(t *testing.T) {
 	const shot = 400 // more than the backlog of an every_frame camera
 	dir := t.TempDir()
-	r := newSiteIn(t, dir, declared(t, "door", streams.EveryFrame))
-	door := newScene()
-	stop := r.start(t, "a", map[string]*scene{"door": door})
-	door.shoot(t, 1)
+	r := newSiteIn(t, dir, door(t, streams.EveryFrame))
+	at := newScene()
+	stop := r.start(t, "a", map[string]*scene{"door": at})
+	at.shoot(t, 1)
 	r.next(t, r.consumer(t, streams.Frames))
 	url, err := url.Parse(r.server.URL())
 	if err != nil {
@@ -324,7 +325,7 @@ func TestFramesSurviveABrokerThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.server.Stop()
-	door.shoot(t, shot)
+	at.shoot(t, shot)
 	if r.server, err = broker.StartEmbedded(t.Context(), "127.0.0.1", port, dir); err != nil {
 		t.Fatal(err)
 	}

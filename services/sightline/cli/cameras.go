@@ -108,5 +108,5 @@ func (a *app) printCameras(rows []cameraRow) error {
 		}
 		lines = append(lines, []string{r.Name, state, r.Since, r.FPS.String(), string(r.Delivery), strings.Join(r.Models, ","), r.Holder, r.URL.String()})
 	}
-	return watch.WriteColumns(a.std.Out, lines)
+	return watch.WriteColumns(a.std.Out, 8, lines)
 }

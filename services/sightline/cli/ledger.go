@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,11 +29,14 @@ lost is what nothing explains: it is a defect, and the exit code is 4.`,
 				return err
 			}
 			defer nc.Close()
-			books, err := ledger.Read(ctx, js)
+			lines, unreadable, err := ledger.Balance(ctx, js)
 			if err != nil {
 				return err
 			}
-			return a.printBooks(books.Lines(time.Now(), ledger.HeldFrom(ctx, js)), camera)
+			if unreadable > 0 {
+				_, _ = fmt.Fprintf(a.std.Err, "warning: %d ledger records could not be read\n", unreadable)
+			}
+			return a.printBooks(lines, camera)
 		},
 	}
 	cmd.Flags().StringVar(&camera, "camera", "", "only of this camera")
@@ -64,7 +66,7 @@ func (a *app) printBooks(lines []ledger.Line, camera string) error {
 		table = append(table, row)
 	}
 	if !a.json {
-		if err := watch.WriteColumns(a.std.Out, table); err != nil {
+		if err := watch.WriteColumns(a.std.Out, 3, table); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 		return err
 	}
 	defer server.Stop()
-	r := &runner{cfg: cfg, url: server.URL()}
+	r := &runner{cfg: cfg, server: server}
 	defer r.closeConnections()
 	ctx, r.fail = context.WithCancelCause(ctx)
 	defer r.fail(nil)
@@ -101,7 +101,7 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 // runner owns what Run starts: groups that stop in reverse order of their start.
 type runner struct {
 	cfg    Config
-	url    string
+	server *broker.Embedded
 	fail   context.CancelCauseFunc
 	conns  []*nats.Conn
 	demo   group
@@ -137,7 +137,7 @@ func (r *runner) run(g *group, name string, f func(context.Context) error) {
 }
 
 func (r *runner) connect(name string) (jetstream.JetStream, error) {
-	nc, err := broker.Connect(r.url, name, r.cfg.Log)
+	nc, err := r.server.Connect(name, r.cfg.Log)
 	if err != nil {
 		return nil, err
 	}

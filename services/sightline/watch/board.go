@@ -24,11 +24,11 @@ func Table(out io.Writer, rows []Camera) error {
 			n(b.Captured), n(b.Predicted), n(b.Superseded), n(b.Expired), n(b.Quarantined), n(b.InFlight), n(b.Lost),
 		})
 	}
-	return WriteColumns(out, lines)
+	return WriteColumns(out, 3, lines)
 }
 
-// WriteColumns aligns cells: text to the left, what follows the third column to the right.
-func WriteColumns(out io.Writer, lines [][]string) error {
+// WriteColumns aligns cells: the first left columns to the left, the others to the right.
+func WriteColumns(out io.Writer, left int, lines [][]string) error {
 	var width []int
 	for _, l := range lines {
 		for i, c := range l {
@@ -41,7 +41,7 @@ func WriteColumns(out io.Writer, lines [][]string) error {
 	for _, l := range lines {
 		var b strings.Builder
 		for i, c := range l {
-			if i < 3 {
+			if i < left {
 				fmt.Fprintf(&b, "%-*s  ", width[i], c)
 			} else {
 				fmt.Fprintf(&b, "%*s  ", width[i], c)

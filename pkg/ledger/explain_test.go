@@ -1,0 +1,80 @@
+package ledger
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// TestExplainFindsWhatAKilledWorkerDidNotReport: the answer to a frame is stored, the report that it was is not.
+func TestExplainFindsWhatAKilledWorkerDidNotReport(t *testing.T) {
+	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	nc, err := broker.Connect(server.URL(), "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := broker.JetStream(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	store := func(subject, name, model string) {
+		t.Helper()
+		m := nats.NewMsg(subject)
+		m.Header[frame.HeaderName] = []string{name}
+		if model != "" {
+			m.Header[frame.HeaderModel] = []string{model}
+		}
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store(streams.PredictionSubject("a", "cam"), "cam/7/3", "")
+	store(streams.PredictionSubject("a", "cam"), "cam/6/4", "")     // another epoch
+	store(streams.PredictionSubject("b", "cam"), "cam/7/4", "")     // another model
+	store(streams.DLQSubject("preprocess", "cam"), "cam/7/5", "")   // for every model
+	store(streams.DLQSubject("infer", "cam"), "cam/7/6", "b")       // another model
+	store(streams.PredictionSubject("a", "other"), "other/7/4", "") // another camera
+	store(streams.PredictionSubject("a", "cam"), "cam/7/2", "")     // reported too
+	store(streams.PredictionSubject("a", "cam"), "not a frame's name", "")
+
+	var b Books
+	b.Apply(Record{
+		Camera: "cam", Epoch: 7, At: time.Now(), Route: &Route{Delivery: streams.EveryFrame, Models: []string{"a"}},
+		Entries: []Entry{
+			{Mark: Captured, Frames: Ranges{{1, 6}}},
+			{Mark: Published, Frames: Ranges{{1, 6}}},
+			{Mark: Predicted, Model: "a", Frames: Ranges{{1, 2}}},
+		},
+	})
+	none := func(string, string) uint64 { return 0 }
+	later := time.Now().Add(time.Minute)
+	if l := b.Lines(later, none); l[0].Lost != 4 {
+		t.Fatalf("before: %+v", l)
+	}
+	b = Books{}
+	b.Apply(Record{
+		Camera: "cam", Epoch: 7, At: time.Now(), Route: &Route{Delivery: streams.EveryFrame, Models: []string{"a"}},
+		Entries: []Entry{{Mark: Captured, Frames: Ranges{{1, 6}}}, {Mark: Predicted, Model: "a", Frames: Ranges{{1, 2}}}},
+	})
+	if err := b.explain(t.Context(), js, later, none); err != nil {
+		t.Fatal(err)
+	}
+	l := b.Lines(later, none)
+	if len(l) != 1 || l[0].Predicted != 3 || l[0].Quarantined != 1 || l[0].Lost != 2 {
+		t.Errorf("after: %+v, want 1 more predicted, 1 quarantined, and 2 that nothing explains", l)
+	}
+}
