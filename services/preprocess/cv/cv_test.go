@@ -39,7 +39,7 @@ func TestExpectedFigures(t *testing.T) {
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "expected", "image_properties.json"))
 	if err != nil {
-		t.Skipf("SKIPPED: the reference figures are not there, set SIGHTLINE_SHARED_DATA to the folder that has expected/ and images/: %v", err)
+		t.Skipf("NOT TESTED: the reference figures are not there, set SIGHTLINE_SHARED_DATA to the folder that has expected/ and images/: %v", err)
 	}
 	var expected struct {
 		Images map[string]struct {

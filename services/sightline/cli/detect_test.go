@@ -17,7 +17,7 @@ func shared(t *testing.T) string {
 		dir = "../../../../shared/data"
 	}
 	if _, err := os.Stat(filepath.Join(dir, "check.py")); err != nil {
-		t.Skipf("SKIPPED: no shared data at %s; SIGHTLINE_SHARED_DATA names another place", dir)
+		t.Skipf("NOT TESTED: no shared data at %s; SIGHTLINE_SHARED_DATA names another place", dir)
 	}
 	return dir
 }
