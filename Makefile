@@ -49,10 +49,12 @@ tidy: ## go mod tidy in every module, and the table of licences
 	@scripts/lint.sh tidy
 
 .PHONY: bench
-bench: ## measure on this machine: make bench ARGS="--cameras 8"
+bench: ## measure on this machine: make bench ARGS="--cameras 8"; FastestDet too where the reference data is
 	@scripts/setup.sh bench
 	@scripts/build.sh
-	@$(ENV); exec bin/sightline bench $(ARGS)
+	@$(ENV); other="$${SIGHTLINE_SHARED_DATA:-../shared/data}/models/FastestDet.onnx"; \
+	if [[ "$(ARGS)" != *--model* && -f $$other ]]; then set -- --model person --model "$$other"; fi; \
+	exec bin/sightline bench "$$@" $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)

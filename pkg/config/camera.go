@@ -93,7 +93,7 @@ type Camera struct {
 func DefaultCamera() Camera {
 	return Camera{
 		FPS: 10, Delivery: streams.Freshest, MaxAge: 2 * time.Second, Transport: TransportAuto,
-		Priority: 5, StallAfter: 2 * time.Second, JPEGQuality: 90, Enabled: true,
+		Priority: 5, StallAfter: 2 * time.Second, JPEGQuality: 85, Enabled: true,
 	}
 }
 
