@@ -184,6 +184,27 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestLintAsJSON(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("cameras:\n  - name: a b\n    url: http://x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := run(t, t.Context(), "lint", "--json", "-c", bad)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != ExitUsage || len(lines) < 2 || !strings.Contains(errs, "problems") {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	for _, l := range lines {
+		var p struct {
+			Line    int
+			Message string
+		}
+		if err := json.Unmarshal([]byte(l), &p); err != nil || p.Line == 0 || p.Message == "" {
+			t.Errorf("%s: %v", l, err)
+		}
+	}
+}
+
 func TestUpFailsWhenNothingIsPredicted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sightline.yaml")
 	models, err := filepath.Abs("../../../models")

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/cobra"
 
+	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/services/sightline/system"
 )
 
@@ -17,6 +21,9 @@ instead; nothing is started and nothing is written. Exit code 2 when there is a 
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			f, err := a.loadFile()
+			if problems, ok := errors.AsType[config.Problems](err); ok && a.json {
+				return a.printProblems(problems)
+			}
 			if err != nil {
 				return err
 			}
@@ -26,4 +33,21 @@ instead; nothing is started and nothing is written. Exit code 2 when there is a 
 			return a.printf("%s: %d cameras, %d models: ok\n", a.file, len(f.Cameras), len(system.UsedModels(f)))
 		},
 	}
+}
+
+// printProblems writes one JSON object per problem.
+func (a *app) printProblems(problems config.Problems) error {
+	for _, p := range problems {
+		err := a.writeJSON(struct {
+			File    string `json:"file"`
+			Line    int    `json:"line"`
+			Path    string `json:"path"`
+			Message string `json:"message"`
+			Hint    string `json:"hint"`
+		}{p.File, p.Line, p.Path, p.Message, p.Hint})
+		if err != nil {
+			return err
+		}
+	}
+	return exit(ExitUsage, fmt.Errorf("%d problems", len(problems)))
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/services/infer"
@@ -24,8 +26,23 @@ func NewImager() preprocess.Imager { return cv.Imager{} }
 // NewDecoder is FFmpeg.
 func NewDecoder(c ingest.Codec) (ingest.Decoder, error) { return ffmpeg.New(c) }
 
-// NewSource is RTSP.
+// sources are the camera protocols, by the scheme of the camera's URL.
+var sources = map[string]func(config.Camera) (ingest.Source, error){
+	"rtsp":  newRTSP,
+	"rtsps": newRTSP,
+}
+
+// NewSource connects to a camera by the protocol of its URL.
 func NewSource(c config.Camera) (ingest.Source, error) {
+	scheme, _, _ := strings.Cut(c.URL.Reveal(), "://")
+	source, ok := sources[strings.ToLower(scheme)]
+	if !ok {
+		return nil, ingest.WithCause(ingest.CauseConfig, fmt.Errorf("no source for %s:// cameras", scheme))
+	}
+	return source(c)
+}
+
+func newRTSP(c config.Camera) (ingest.Source, error) {
 	cfg := rtsp.Config{URL: c.URL.Reveal(), Transport: rtsp.Transport(c.Transport)}
 	if c.TLS != (config.TLS{}) {
 		cfg.TLS = &tls.Config{InsecureSkipVerify: c.TLS.Insecure} //nolint:gosec // the operator's own choice, with a warning
