@@ -135,6 +135,18 @@ func PlanResize(sourceWidth, sourceHeight int, roi Region, width, height int, mo
 	}, nil
 }
 
+// On is the same tensor made from another picture: one that was scaled, by a factor of its own on each axis, after the plan
+// was made. source is the planned region in that picture's pixels.
+func (p Plan) On(source Region) Plan {
+	p.Source = source
+	p.Transform = Transform{
+		PadX: float64(p.Content.Min.X), PadY: float64(p.Content.Min.Y),
+		ScaleX: float64(source.Dx()) / float64(p.Content.Dx()), ScaleY: float64(source.Dy()) / float64(p.Content.Dy()),
+		OriginX: float64(source.Min.X), OriginY: float64(source.Min.Y),
+	}
+	return p
+}
+
 // ContentSize is the size to which a sourceWidth x sourceHeight picture is scaled for a width x height input: all of the
 // input when stretched, the largest size of the same proportions that fits when letterboxed. All sizes must be positive.
 func ContentSize(sourceWidth, sourceHeight, width, height int, mode Resize) (int, int) {

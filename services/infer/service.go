@@ -14,7 +14,6 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/events"
-	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/stage"
@@ -52,6 +51,8 @@ type Service struct {
 	reporter *ledger.Reporter
 	events   *events.Publisher
 
+	told map[string]string // why a model was refused last; of Run's goroutine
+
 	mu      sync.Mutex
 	status  map[string]error // nil: serves; otherwise why it was refused
 	changed chan struct{}    // closes when status changes
@@ -66,6 +67,7 @@ func NewService(cfg Config, deps Deps) *Service {
 		cfg: cfg, deps: deps,
 		reporter: ledger.NewReporter(deps.JS, "infer", cfg.Instance),
 		events:   events.NewPublisher(deps.JS, cfg.Instance),
+		told:     map[string]string{},
 		status:   map[string]error{}, changed: make(chan struct{}),
 	}
 }
@@ -113,8 +115,13 @@ func (s *Service) Run(ctx context.Context) error {
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, atWork sync.WaitGroup
-	telling.Go(func() { _ = s.reporter.Run(tell) })
-	telling.Go(func() { _ = s.events.Run(tell) })
+	for _, run := range []func(context.Context) error{s.reporter.Run, s.events.Run} {
+		telling.Go(func() {
+			if err := run(tell); err != nil {
+				s.deps.Log.WarnContext(tell, "what this instance saw last is not reported", slog.Any("error", err))
+			}
+		})
+	}
 
 	running := map[string]*serving{}
 	for ctx.Err() == nil {
@@ -122,9 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 		failed := s.reconcile(ctx, want, running, &atWork)
 		var again <-chan time.Time
 		if failed {
-			t := time.NewTimer(reloadEvery)
-			defer t.Stop()
-			again = t.C
+			again = time.After(reloadEvery)
 		}
 		select {
 		case <-ctx.Done():
@@ -164,6 +169,10 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 				if old == nil { // else the old version goes on serving
 					s.setStatus(name, err)
 				}
+				if s.told[name] == err.Error() { // once for each reason, however often it is tried
+					continue
+				}
+				s.told[name] = err.Error()
 				s.deps.Log.ErrorContext(ctx, "model refused", slog.String("model", name), slog.Any("error", err))
 				s.events.Tell(events.Event{Area: "model", Kind: "refused", Name: name, State: "refused", Detail: err.Error(), Facts: facts(e.Value)})
 			}
@@ -171,6 +180,7 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 		}
 		serve, stop := context.WithCancel(ctx)
 		wg.Go(func() { s.serve(serve, m) })
+		delete(s.told, name)
 		running[name] = &serving{revision: e.Revision, stop: stop}
 		if old != nil {
 			old.stop()
@@ -205,24 +215,16 @@ func (s *Service) serve(ctx context.Context, m *Model) {
 		Name: "infer", Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
 		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
 		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", camera(m)) },
-		Identity:   func(m stage.Message) string { return identity(m) + "/" + a.Name + "@" + strconv.Itoa(a.Version) },
 		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
 		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize,
 	}, w.handle)
-	if err := st.Run(ctx); err != nil {
+	if err := st.Run(ctx); err != nil { // a run that hangs would hang Close too: the model is left behind
 		s.deps.Log.ErrorContext(ctx, "draining failed", slog.String("model", a.Name), slog.Any("error", err))
+		return
 	}
 	if err := m.Close(); err != nil {
 		s.deps.Log.ErrorContext(ctx, "closing failed", slog.String("model", a.Name), slog.Any("error", err))
 	}
-}
-
-// identity is the frame's name, or the message's place when it has none.
-func identity(m stage.Message) string {
-	if v := m.Header[frame.HeaderName]; len(v) > 0 {
-		return v[0]
-	}
-	return m.Stream + "/" + strconv.FormatUint(m.Sequence, 10)
 }
 
 // camera is the last token of a tensor's subject.

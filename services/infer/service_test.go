@@ -185,10 +185,12 @@ func TestWhatCannotBeAnsweredIsNeverEmpty(t *testing.T) {
 		name   string
 		change func(*frame.Tensor)
 		before func(*infer.Fake)
-		dlq    string // text of the reason; "" when the tensor is expired
+		dlq    string // text of the reason; "" when the tensor is dropped
+		fate   ledger.Mark
 	}{
-		{name: "too old", change: func(x *frame.Tensor) { x.Deadline = x.Captured.Add(-time.Second) }},
-		{name: "made for another input", change: func(x *frame.Tensor) { x.Width, x.Height = 32, 8 }, dlq: "tensor is 8x32x3 rgb, person wants 16x16x3 rgb"},
+		{name: "too old", change: func(x *frame.Tensor) { x.Deadline = x.Captured.Add(-time.Second) }, fate: ledger.Expired},
+		{name: "live, made for another input", change: func(x *frame.Tensor) { x.Width, x.Height = 32, 8 }, fate: ledger.Superseded},
+		{name: "made for another input", change: func(x *frame.Tensor) { x.Width, x.Height, x.Deadline = 32, 8, time.Time{} }, dlq: "tensor is 8x32x3 rgb, person wants 16x16x3 rgb"},
 		{name: "model returns NaN", before: func(f *infer.Fake) { f.NaNNext(math.MaxInt) }, dlq: "holds NaN"},
 		{name: "model fails", before: func(f *infer.Fake) { f.FailNext(math.MaxInt) }, dlq: infer.ErrFake.Error()},
 	} {
@@ -199,7 +201,7 @@ func TestWhatCannotBeAnsweredIsNeverEmpty(t *testing.T) {
 				tt.before(s.fake)
 			}
 			s.send(t, 1, 255, tt.change)
-			fate := ledger.Expired
+			fate := tt.fate
 			if tt.dlq != "" {
 				fate = ledger.Quarantined
 				m := s.follow(t, streams.DLQ)()

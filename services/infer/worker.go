@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/sightline-dev/sightline/pkg/stage"
 	"github.com/sightline-dev/sightline/streams"
 )
+
+// misfitDelay is how long a tensor waits for a worker of its version.
+const misfitDelay = 500 * time.Millisecond
 
 // worker answers the tensors of one model. It is a stage's handler: it never sees an acknowledgement.
 type worker struct {
@@ -75,10 +79,19 @@ func (w *worker) accept(m stage.Message) (frame.Tensor, error) {
 	}
 	in := w.model.Artifact().Declaration.Input
 	if t.Width != in.Width || t.Height != in.Height || t.Channels != in.Color.Channels() || t.Color != string(in.Color) {
-		return t, stage.Poison(fmt.Errorf("tensor is %dx%dx%d %s, %s wants %dx%dx%d %s", t.Height, t.Width, t.Channels, t.Color,
-			w.model.Artifact().Name, in.Height, in.Width, in.Color.Channels(), in.Color))
+		return t, w.misfit(t, in)
 	}
 	return t, nil
+}
+
+// misfit is the verdict on a tensor that was made for another version of the model, while one replaces the other. A live one
+// makes way for the next; one of an every_frame camera comes back, and is kept in DLQ when no worker fits it.
+func (w *worker) misfit(t frame.Tensor, in model.Input) error {
+	if !t.Deadline.IsZero() {
+		return stage.Drop(ledger.Superseded, "model_changed")
+	}
+	return stage.RetryIn(misfitDelay, fmt.Errorf("tensor is %dx%dx%d %s, %s wants %dx%dx%d %s", t.Height, t.Width, t.Channels, t.Color,
+		w.model.Artifact().Name, in.Height, in.Width, in.Color.Channels(), in.Color))
 }
 
 func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Duration, batch int) (stage.Output, error) {
@@ -106,8 +119,8 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 		p.Classes = append(p.Classes, predictions.Class{Class: c.Class, ClassID: c.ClassID, Score: round(float64(c.Score), 1e4)})
 	}
 	data, err := json.Marshal(p)
-	if err != nil {
-		return stage.Output{}, stage.Poison(fmt.Errorf("encode the answer to %s: %w", p.Frame, err))
+	if err = errors.Join(err, p.Validate()); err != nil { // what an application would refuse is not an answer
+		return stage.Output{}, stage.Poison(fmt.Errorf("answer to %s: %w", p.Frame, err))
 	}
 	h := nats.Header{frame.HeaderName: []string{p.Frame}}
 	if t.Trace != "" {
@@ -120,14 +133,9 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 }
 
 // round keeps what is measured: 4 digits of a score, hundredths of a pixel.
-func round(v, unit float64) float64 {
-	return float64(int64(v*unit+0.5)) / unit // never negative: scores and clipped boxes
-}
+func round(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
 func quality(q frame.Quality) *predictions.Quality {
-	if q == (frame.Quality{}) {
-		return nil
-	}
 	return &predictions.Quality{
 		Luma: q.Luma, Contrast: q.Contrast, Sharpness: q.Sharpness, Saturation: q.Saturation,
 		PerceptualHash: fmt.Sprintf("%016x", q.Hash),

@@ -74,10 +74,12 @@ func (h *Handler) Handle(_ context.Context, m stage.Message) ([]stage.Output, er
 	toSource := model.Scaling(width, height, facts.SourceW, facts.SourceH)
 	outputs := make([]stage.Output, 0, len(inputs))
 	for i, input := range inputs {
-		plan, err := input.Plan(width, height, roi)
+		// The camera's own picture says which proportions a letterbox keeps: ingest may have scaled each axis by itself.
+		plan, err := input.Plan(facts.SourceW, facts.SourceH, region(facts.ROI, facts.SourceW, facts.SourceH))
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", facts.Models[i], err)
 		}
+		plan = plan.On(whole(roi, width, height))
 		data := h.buffers.get(input.Bytes())
 		if err := img.Tensor(data, plan, input); err != nil {
 			return nil, fmt.Errorf("model %s: %w", facts.Models[i], err)
@@ -128,6 +130,14 @@ func region(roi frame.ROI, width, height int) model.Region {
 	left, right := span(roi[0], roi[2], width)
 	top, bottom := span(roi[1], roi[3], height)
 	return image.Rect(left, top, right, bottom)
+}
+
+// whole is the region, or the picture when the region is empty.
+func whole(roi model.Region, width, height int) model.Region {
+	if roi.Empty() {
+		return image.Rect(0, 0, width, height)
+	}
+	return roi
 }
 
 func span(from, to float64, n int) (first, last int) {
