@@ -240,3 +240,26 @@ func TestRestart(t *testing.T) {
 		t.Errorf("log: %s", text)
 	}
 }
+
+func TestStoreIsForOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	first, err := broker.StartEmbedded(t.Context(), "", -1, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(first.URL(), "nats://127.0.0.1:") {
+		t.Errorf("without a host it listens on %s", first.URL())
+	}
+	if second, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, dir); !errors.Is(err, broker.ErrStoreInUse) {
+		t.Errorf("two brokers on one store: %v", err)
+		if second != nil {
+			second.Stop()
+		}
+	}
+	first.Stop()
+	again, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Stop()
+}

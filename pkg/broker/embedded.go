@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -19,10 +20,35 @@ import (
 const MaxPayload = 8 << 20
 
 // Embedded is a nats-server in this process, reachable by any NATS client.
-type Embedded struct{ s *server.Server }
+type Embedded struct {
+	s    *server.Server
+	lock *os.File
+}
 
-// StartEmbedded starts a server on host:port (port -1 or 0 picks one) that keeps its files in dir.
-func StartEmbedded(ctx context.Context, host string, port int, dir string) (*Embedded, error) {
+// ErrStoreInUse means that another process keeps a broker's files in the same folder: two would destroy each other's.
+var ErrStoreInUse = errors.New("store is in use")
+
+// lockStore holds a folder for this process until it ends or closes the file.
+func lockStore(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded broker: store: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: store: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded broker: %s: %w", dir, ErrStoreInUse), f.Close())
+	}
+	return f, nil
+}
+
+// StartEmbedded starts a server on host:port (no host is 127.0.0.1, port -1 or 0 picks one) that keeps its files in dir,
+// which no other process may use meanwhile.
+func StartEmbedded(ctx context.Context, host string, port int, dir string) (_ *Embedded, err error) {
+	if host == "" {
+		host = "127.0.0.1"
+	}
 	if port > 0 {
 		if err := checkFree(ctx, host, port); err != nil {
 			return nil, err
@@ -30,9 +56,15 @@ func StartEmbedded(ctx context.Context, host string, port int, dir string) (*Emb
 	} else {
 		port = server.RANDOM_PORT
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { // the server itself would only not get ready
-		return nil, fmt.Errorf("embedded broker: store: %w", err)
+	lock, err := lockStore(dir)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	s, err := server.NewServer(&server.Options{
 		ServerName: "sightline", Host: host, Port: port, NoSigs: true, NoLog: true, DontListen: false,
 		JetStream: true, StoreDir: dir, MaxPayload: MaxPayload,
@@ -46,7 +78,7 @@ func StartEmbedded(ctx context.Context, host string, port int, dir string) (*Emb
 		s.Shutdown()
 		return nil, fmt.Errorf("embedded broker: not ready within 20 s (store %s)", dir)
 	}
-	return &Embedded{s: s}, nil
+	return &Embedded{s: s, lock: lock}, nil
 }
 
 // ErrPortTaken means that something else listens where the embedded broker should.
@@ -81,4 +113,5 @@ func (e *Embedded) Connect(name string, log *slog.Logger) (*nats.Conn, error) {
 func (e *Embedded) Stop() {
 	e.s.Shutdown()
 	e.s.WaitForShutdown()
+	_ = e.lock.Close() // the kernel lets go of it in any case
 }

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,39 +22,38 @@ func FollowCameras(ctx context.Context, js jetstream.JetStream, log *slog.Logger
 	return Follow(ctx, kv, config.ParseStored, log)
 }
 
-// Cameras are what CAMERAS holds now, by name. Values that cannot be read are reported together; the others are returned.
-func Cameras(ctx context.Context, js jetstream.JetStream) ([]config.Camera, error) {
+// Cameras are what CAMERAS holds now, by name, and the keys whose values cannot be read, say because a newer version wrote
+// them.
+func Cameras(ctx context.Context, js jetstream.JetStream) (cameras []config.Camera, unreadable []string, err error) {
 	kv, err := js.KeyValue(ctx, streams.CamerasBucket)
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", streams.CamerasBucket, err)
+		return nil, nil, fmt.Errorf("bucket %s: %w", streams.CamerasBucket, err)
 	}
 	names, err := kv.Keys(ctx)
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
-		return nil, fmt.Errorf("list bucket %s: %w", streams.CamerasBucket, err)
+		return nil, nil, fmt.Errorf("list bucket %s: %w", streams.CamerasBucket, err)
 	}
-	var out []config.Camera
-	var problems []error
+	slices.Sort(names)
 	for _, name := range names {
 		e, err := kv.Get(ctx, name)
-		if err != nil {
-			if !errors.Is(err, jetstream.ErrKeyNotFound) { // removed meanwhile
-				problems = append(problems, fmt.Errorf("read %s/%s: %w", streams.CamerasBucket, name, err))
-			}
+		if errors.Is(err, jetstream.ErrKeyNotFound) { // removed meanwhile
 			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s/%s: %w", streams.CamerasBucket, name, err)
 		}
 		c, err := config.ParseStored(e.Value())
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s/%s: %w", streams.CamerasBucket, name, err))
+			unreadable = append(unreadable, name)
 			continue
 		}
-		out = append(out, c)
+		cameras = append(cameras, c)
 	}
-	slices.SortFunc(out, func(a, b config.Camera) int { return cmp.Compare(a.Name, b.Name) })
-	return out, errors.Join(problems...)
+	return cameras, unreadable, nil
 }
 
-// PutCameras makes CAMERAS hold want, and nothing of have that is not wanted.
-func PutCameras(ctx context.Context, js jetstream.JetStream, have, want []config.Camera) error {
+// PutCameras makes CAMERAS hold want, and of the names in have nothing that is not wanted.
+func PutCameras(ctx context.Context, js jetstream.JetStream, have []string, want []config.Camera) error {
 	keep := map[string]bool{}
 	for _, c := range want {
 		keep[c.Name] = true
@@ -67,9 +65,9 @@ func PutCameras(ctx context.Context, js jetstream.JetStream, have, want []config
 			return err
 		}
 	}
-	for _, c := range have {
-		if !keep[c.Name] {
-			if err := remove(ctx, js, streams.CamerasBucket, c.Name); err != nil {
+	for _, name := range have {
+		if !keep[name] {
+			if err := remove(ctx, js, streams.CamerasBucket, name); err != nil {
 				return err
 			}
 		}

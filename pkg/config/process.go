@@ -21,7 +21,7 @@ type Process struct {
 	NATS URL
 	// Instance tells replicas of a service apart.
 	Instance string
-	// DataDir is where the embedded broker keeps its files.
+	// DataDir is where the embedded broker keeps its files; empty is a folder for each sightline.yaml below the user's data.
 	DataDir string
 	// LogLevel is the least level that is logged.
 	LogLevel slog.Level
@@ -44,7 +44,7 @@ func DefaultProcess() Process {
 	nats, _ := ParseServers("nats://127.0.0.1:4222")
 	host, _ := os.Hostname()
 	return Process{
-		Config: "sightline.yaml", NATS: nats, Instance: instanceName(host), DataDir: "data",
+		Config: "sightline.yaml", NATS: nats, Instance: instanceName(host),
 		LogLevel: slog.LevelInfo, LogFormat: LogText, Replicas: 1,
 	}
 }
@@ -72,12 +72,12 @@ func processVariables() []variable {
 		{"SIGHTLINE_CONFIG", "sightline.yaml", "a path", "the file of cameras", func(p *Process, v string) (string, string) { p.Config = v; return "", "" }},
 		{"SIGHTLINE_NATS_URL", "nats://127.0.0.1:4222", "`nats://`, `tls://`, `ws://` or `wss://`, commas between several", "the broker", setNATS},
 		{"SIGHTLINE_INSTANCE", "the machine's name", "1 to 63 letters, digits, `-`, `_`", "tells replicas of a service apart", setInstance},
-		{"SIGHTLINE_DATA_DIR", "data", "a path", "where the embedded broker keeps its files", func(p *Process, v string) (string, string) { p.DataDir = v; return "", "" }},
+		{"SIGHTLINE_DATA_DIR", "below the user's data folder", "a path", "where the embedded broker keeps its files", func(p *Process, v string) (string, string) { p.DataDir = v; return "", "" }},
 		{"SIGHTLINE_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", "the least level that is logged", setLogLevel},
 		{"SIGHTLINE_LOG_FORMAT", LogText, "`text` or `json`", "how log lines look", setLogFormat},
 		{"SIGHTLINE_ORT_LIBRARY", "the system's", "a path", "the ONNX Runtime library", func(p *Process, v string) (string, string) { p.OrtLibrary = v; return "", "" }},
 		{"SIGHTLINE_REPLICAS", "1", "1, 3 or 5", "copies of streams and buckets that must survive a node of the broker", setReplicas},
-		{"SIGHTLINE_FOOTAGE", "none", "a path", "what the demo plays; read as `${SIGHTLINE_FOOTAGE}` in sightline.yaml", nil},
+		{"SIGHTLINE_FOOTAGE", "none", "a path", "what the demo and the benchmark play; read as `${SIGHTLINE_FOOTAGE}` in sightline.yaml", nil},
 		{"SIGHTLINE_SKIP_PACKAGES", "none", "1", "`make` installs no system packages", nil},
 	}
 }
@@ -150,10 +150,8 @@ func (p Process) Validate() error {
 		message, hint := check.set(&scratch, check.value)
 		add(check.path, message, hint)
 	}
-	for _, path := range []struct{ name, value string }{{"config", p.Config}, {"data dir", p.DataDir}} {
-		if path.value == "" {
-			add(path.name, "is empty", "write a path")
-		}
+	if p.Config == "" {
+		add("config", "is empty", "write a path")
 	}
 	return problems.orNil()
 }

@@ -65,8 +65,7 @@ SIGHTLINE_NATS_UR: is read by nothing: did you mean SIGHTLINE_NATS_URL?`
 instance: is not a name: write 1 to 63 letters, digits, - or _, beginning with a letter or digit
 log format: is not a format: write text or json
 replicas: is not a number of replicas: write 1, 3 or 5: an even number survives no more than one less
-config: is empty: write a path
-data dir: is empty: write a path`
+config: is empty: write a path`
 	if err == nil || err.Error() != wantValidate {
 		t.Errorf("%v", err)
 	}

@@ -19,7 +19,7 @@ func main() {
 		debug.SetGCPercent(400)
 	}
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
-	code := cli.Main(ctx, os.Args[1:], os.LookupEnv, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	code := cli.Main(ctx, os.Args[1:], os.Environ(), cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	stop()
 	os.Exit(code)
 }

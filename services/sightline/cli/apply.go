@@ -18,7 +18,7 @@ func (a *app) apply() *cobra.Command {
 the file does not name are removed. Applying the same file again changes nothing.`,
 		Example: `  sightline apply --config cameras.yaml --dry-run
   sightline apply --config cameras.yaml --nats nats://nats.example:4222`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := a.loadFile()
 			if err != nil {
@@ -30,13 +30,13 @@ the file does not name are removed. Applying the same file again changes nothing
 			}
 			defer nc.Close()
 			if dryRun {
-				have, err := catalog.Cameras(cmd.Context(), js)
+				have, _, err := catalog.Cameras(cmd.Context(), js)
 				if err != nil {
 					return err
 				}
 				return a.printChanges("would be ", system.Applied{Changes: config.Diff(have, f.Cameras)})
 			}
-			if err := streams.Ensure(cmd.Context(), js, streams.Options{}); err != nil {
+			if err := streams.Ensure(cmd.Context(), js, streams.Options{Replicas: a.process.Replicas}); err != nil {
 				return err
 			}
 			done, err := system.Apply(cmd.Context(), js, f)

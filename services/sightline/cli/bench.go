@@ -29,7 +29,7 @@ and then the age of predictions, from capture until a subscriber has them, of tw
 Medians with the smallest and largest round. Close other programs first.`,
 		Example: `  sightline bench --footage street.ts
   sightline bench --model person --model FastestDet.onnx --rounds 7 --json`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Footage == "" {
 				return exit(ExitUsage, errors.New("--footage is missing: an H.264 MPEG-TS file (`make demo` prepares one and prints where)"))
@@ -65,7 +65,7 @@ Medians with the smallest and largest round. Close other programs first.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.Footage, "footage", a.getenv("SIGHTLINE_FOOTAGE", ""), "H.264 or H.265 MPEG-TS file (SIGHTLINE_FOOTAGE)")
-	flags.StringVar(&cfg.Repository, "models", a.getenv("SIGHTLINE_MODELS", "models"), "model repository (SIGHTLINE_MODELS)")
+	flags.StringVar(&cfg.Repository, "models", "models", "model repository")
 	flags.StringArrayVarP(&models, "model", "m", []string{"person"}, "model name, or path of an .onnx file; may be given several times, the first is used for the age")
 	flags.StringVar(&family, "family", "", "how to read bare .onnx files")
 	flags.IntVar(&cfg.Rounds, "rounds", 5, "rounds that count")
@@ -73,7 +73,7 @@ Medians with the smallest and largest round. Close other programs first.`,
 	flags.IntVar(&cfg.Cameras, "cameras", 4, "cameras of the pipeline")
 	flags.BoolVar(&every, "every-frame", false, "delivery every_frame (streams on disk) instead of freshest")
 	flags.BoolVar(&noAge, "no-age", false, "leave the age of predictions out")
-	flags.StringVar(&cfg.ORTLibrary, "ort-library", "", "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
+	flags.StringVar(&cfg.ORTLibrary, "ort-library", a.process.OrtLibrary, "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
 	return cmd
 }
 

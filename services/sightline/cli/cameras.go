@@ -24,7 +24,7 @@ func (a *app) cameras() *cobra.Command {
 		Short: "List cameras: what is wanted, who captures them, and how they are",
 		Long: `List the cameras of a running system with their last reported state, the cause when they are down, and the ingest
 instance that holds their lease. Credentials are never shown.`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			nc, js, err := a.connect(cmd.Context())
 			if err != nil {
@@ -55,7 +55,7 @@ func (r cameraRow) MarshalJSON() ([]byte, error) {
 }
 
 func cameraRows(ctx context.Context, js jetstream.JetStream) ([]cameraRow, error) {
-	wanted, err := catalog.Cameras(ctx, js)
+	wanted, unreadable, err := catalog.Cameras(ctx, js)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +68,9 @@ func cameraRows(ctx context.Context, js jetstream.JetStream) ([]cameraRow, error
 		return nil, fmt.Errorf("stream %s: %w", streams.Events, err)
 	}
 	var rows []cameraRow
+	for _, name := range unreadable {
+		rows = append(rows, cameraRow{Camera: config.Camera{Name: name}, State: "unreadable settings: apply the file again"})
+	}
 	for _, c := range wanted {
 		row := cameraRow{Camera: c, State: "unclaimed"}
 		if !c.Enabled {

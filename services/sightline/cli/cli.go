@@ -54,14 +54,18 @@ func exit(code int, err error) error {
 	return &exitError{code, err}
 }
 
-// Main runs one command line and returns its exit code.
-func Main(ctx context.Context, args []string, env config.Env, std Streams) int {
-	root := newRoot(&app{env: env, std: std}) //nolint:contextcheck // cobra hands commands their context
-	root.SetArgs(args)
-	root.SetIn(std.In)
-	root.SetOut(std.Out)
-	root.SetErr(std.Err)
-	err := root.ExecuteContext(ctx)
+// Main runs one command line and returns its exit code. environ is as [os.Environ] has it.
+func Main(ctx context.Context, args, environ []string, std Streams) int {
+	a := &app{env: config.Lookup(environ), std: std}
+	err := a.settings(environ)
+	if err == nil {
+		root := newRoot(a) //nolint:contextcheck // cobra hands commands their context
+		root.SetArgs(args)
+		root.SetIn(std.In)
+		root.SetOut(std.Out)
+		root.SetErr(std.Err)
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return 0
 	}
@@ -74,12 +78,22 @@ func Main(ctx context.Context, args []string, env config.Env, std Streams) int {
 
 // app is what every command shares.
 type app struct {
-	env   config.Env
-	std   Streams
-	json  bool
-	nats  string
-	file  string
-	notes []string // what the board shows below the table
+	env     config.Env
+	std     Streams
+	process config.Process
+	nats    string // as the flag has it
+	json    bool
+	notes   []string // what the board shows below the table
+}
+
+// settings are those of the environment; flags are laid over them.
+func (a *app) settings(environ []string) error {
+	p, warnings, err := config.ProcessFromEnv(environ)
+	for _, w := range warnings {
+		_, _ = fmt.Fprintln(a.std.Err, "warning: "+w.String())
+	}
+	a.process = p
+	return exit(ExitUsage, err)
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -93,16 +107,32 @@ See predictions:   sightline predictions --follow
 See the books:     sightline ledger
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was predicted, 4 the books do not balance.`,
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit(ExitUsage, err) })
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "write JSON, one object per line")
-	flags.StringVar(&a.nats, "nats", a.getenv("SIGHTLINE_NATS_URL", "nats://127.0.0.1:4222"), "server of a running system (SIGHTLINE_NATS_URL)")
-	flags.StringVarP(&a.file, "config", "c", a.getenv("SIGHTLINE_CONFIG", "sightline.yaml"), "configuration file (SIGHTLINE_CONFIG)")
+	flags.StringVar(&a.nats, "nats", "", "server of a running system (SIGHTLINE_NATS_URL; default nats://127.0.0.1:4222)")
+	flags.StringVarP(&a.process.Config, "config", "c", a.process.Config, "configuration file (SIGHTLINE_CONFIG)")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.nats == "" {
+			return nil
+		}
+		servers, err := config.ParseServers(a.nats) // its error quotes nothing: there may be a password in it
+		if err != nil {
+			return exit(ExitUsage, fmt.Errorf("--nats %w", err))
+		}
+		a.process.NATS = servers
+		return nil
+	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(), a.detect(), a.bench())
 	return root
+}
+
+// usage gives a wrong number of arguments, or an unknown command, its exit code.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error { return exit(ExitUsage, check(cmd, args)) }
 }
 
 func (a *app) getenv(name, otherwise string) string {
@@ -112,14 +142,10 @@ func (a *app) getenv(name, otherwise string) string {
 	return otherwise
 }
 
-// log writes warnings and errors for people, or JSON when the output is JSON.
+// log writes for people, or JSON when that is asked for.
 func (a *app) log() *slog.Logger {
-	level := slog.LevelWarn
-	if err := level.UnmarshalText([]byte(a.getenv("SIGHTLINE_LOG_LEVEL", "warn"))); err != nil {
-		level = slog.LevelWarn
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if a.json {
+	opts := &slog.HandlerOptions{Level: a.process.LogLevel}
+	if a.json || a.process.LogFormat == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(a.std.Err, opts))
 	}
 	return slog.New(slog.NewTextHandler(a.std.Err, opts))
@@ -133,7 +159,7 @@ func (a *app) interactive() bool {
 
 // loadFile reads the configuration and shows its warnings.
 func (a *app) loadFile() (*config.File, error) {
-	f, warnings, err := config.Load(a.file, a.env)
+	f, warnings, err := config.Load(a.process.Config, a.env)
 	for _, w := range warnings {
 		_, _ = fmt.Fprintln(a.std.Err, "warning: "+w.String())
 	}

@@ -18,7 +18,7 @@ import (
 func run(t *testing.T, ctx context.Context, args ...string) (code int, out, errs string) { //nolint:revive // ctx after t reads better in tests
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = Main(ctx, args, os.LookupEnv, Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	code = Main(ctx, args, os.Environ(), Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return code, stdout.String(), stderr.String()
 }
 
@@ -63,7 +63,7 @@ func TestUpPredictsAndBalancesItsBooks(t *testing.T) {
 	for _, delivery := range []string{"freshest", "every_frame"} {
 		t.Run(delivery, func(t *testing.T) {
 			file, port, store := site(t, "    delivery: "+delivery+"\n"), freePort(t), t.TempDir()
-			code, out, errs := run(t, t.Context(), "up", "--config", file, "--port", port, "--store", store, "--for", "6s", "--json")
+			code, out, errs := run(t, t.Context(), "up", "--config", file, "--port", port, "--data-dir", store, "--for", "6s", "--json")
 			if code != 0 {
 				t.Fatalf("exit code %d\n%s\n%s", code, out, errs)
 			}
@@ -90,7 +90,7 @@ func TestOperatorsCommands(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan string, 1)
 	go func() {
-		code, out, errs := run(t, ctx, "up", "--config", file, "--port", port, "--store", t.TempDir())
+		code, out, errs := run(t, ctx, "up", "--config", file, "--port", port, "--data-dir", t.TempDir())
 		done <- strconv.Itoa(code) + "\n" + out + errs
 	}()
 	defer func() {
@@ -137,7 +137,7 @@ func TestOperatorsCommands(t *testing.T) {
 		})
 	}
 	t.Run("port taken", func(t *testing.T) {
-		code, _, errs := run(t, t.Context(), "up", "--config", site(t, ""), "--port", port, "--store", t.TempDir(), "--for", "1s")
+		code, _, errs := run(t, t.Context(), "up", "--config", site(t, ""), "--port", port, "--data-dir", t.TempDir(), "--for", "1s")
 		if code != ExitFailed || !strings.Contains(errs, "port is taken") || !strings.Contains(errs, "--port") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
@@ -160,6 +160,10 @@ func TestExitCodes(t *testing.T) {
 		{"completion", []string{"completion", "bash"}, 0, nil},
 		{"unknown flag", []string{"up", "--fro", "1s"}, ExitUsage, []string{"unknown flag: --fro"}},
 		{"lint reports everything at once", []string{"lint", "-c", bad}, ExitUsage, []string{"bad.yaml:1", "bad.yaml:4", "bad.yaml:5", "bad.yaml:6"}},
+		{"unknown command", []string{"nonsense"}, ExitUsage, []string{"unknown command"}},
+		{"too many arguments", []string{"lint", "extra"}, ExitUsage, nil},
+		{"no images", []string{"detect"}, ExitUsage, nil},
+		{"bad server", []string{"ledger", "--nats", "nats://u:hunter2 x@127.0.0.1:4222"}, ExitUsage, []string{"--nats"}},
 		{"no file", []string{"up", "-c", filepath.Join(dir, "none.yaml")}, ExitUsage, []string{"none.yaml"}},
 		{"no server", []string{"ledger", "--nats", "nats://user:hunter2@127.0.0.1:1"}, ExitFailed, []string{"no NATS server at", "sightline up"}},
 		{"no model", []string{"detect", "x.png"}, ExitUsage, []string{"--model is missing"}},
@@ -215,7 +219,7 @@ func TestUpFailsWhenNothingIsPredicted(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := run(t, t.Context(), "up", "-c", file, "--port", "-1", "--store", t.TempDir(), "--for", "6s")
+	code, out, errs := run(t, t.Context(), "up", "-c", file, "--port", "-1", "--data-dir", t.TempDir(), "--for", "6s")
 	if code != ExitNothing || !strings.Contains(out, "refused") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}

@@ -15,9 +15,9 @@ const connectTimeout = 3 * time.Second
 
 // connect reaches a running system, or says at once that there is none: a person waits.
 func (a *app) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream, error) {
-	nc, err := nats.Connect(a.nats, nats.Name("sightline-cli"), nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond))
+	nc, err := nats.Connect(a.process.NATS.Reveal(), nats.Name("sightline-cli"), nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond))
 	if err != nil {
-		return nil, nil, fmt.Errorf("no NATS server at %s: %w\nstart one with `sightline up`, or name another with --nats", broker.Redact(a.nats), err)
+		return nil, nil, fmt.Errorf("no NATS server at %s: %w\nstart one with `sightline up`, or name another with --nats", a.process.NATS, err)
 	}
 	js, err := broker.JetStream(nc)
 	if err != nil {
@@ -26,7 +26,7 @@ func (a *app) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream, err
 	}
 	if _, err := js.AccountInfo(ctx); err != nil {
 		nc.Close()
-		return nil, nil, fmt.Errorf("the NATS server at %s has no JetStream: %w", broker.Redact(a.nats), err)
+		return nil, nil, fmt.Errorf("the NATS server at %s has no JetStream: %w", a.process.NATS, err)
 	}
 	return nc, js, nil
 }

@@ -25,7 +25,7 @@ uses the model.yaml beside it, or --family, or the family that its inputs and ou
 "classes", best first. A file that cannot be answered is reported, the others still are, and the exit code is 1.`,
 		Example: `  sightline detect --model person photo.jpg
   sightline detect --model FastestDet.onnx --family fastestdet *.png > answers.jsonl`,
-		Args: cobra.MinimumNArgs(1),
+		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, images []string) error {
 			if name == "" {
 				return exit(ExitUsage, errors.New("--model is missing: the name of a model in "+repository+", or an .onnx file"))
@@ -59,7 +59,7 @@ uses the model.yaml beside it, or --family, or the family that its inputs and ou
 	flags := cmd.Flags()
 	flags.StringVarP(&name, "model", "m", "", "model name, or path of an .onnx file")
 	flags.StringVar(&family, "family", "", "how to read a bare .onnx file: person, fastestdet, ultraface, classification")
-	flags.StringVar(&repository, "models", a.getenv("SIGHTLINE_MODELS", "models"), "model repository (SIGHTLINE_MODELS)")
-	flags.StringVar(&library, "ort-library", "", "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
+	flags.StringVar(&repository, "models", "models", "model repository")
+	flags.StringVar(&library, "ort-library", a.process.OrtLibrary, "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
 	return cmd
 }

@@ -21,7 +21,7 @@ func (a *app) ledger() *cobra.Command {
 
 superseded: a newer frame took its place. expired: older than the camera's max_age. quarantined: in DLQ with its payload.
 lost is what nothing explains: it is a defect, and the exit code is 4.`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			nc, js, err := a.connect(ctx)

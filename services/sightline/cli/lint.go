@@ -18,7 +18,7 @@ func (a *app) lint() *cobra.Command {
 instead; nothing is started and nothing is written. Exit code 2 when there is a problem.`,
 		Example: `  sightline lint
   sightline lint --config cameras.yaml && sightline apply --config cameras.yaml`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			f, err := a.loadFile()
 			if problems, ok := errors.AsType[config.Problems](err); ok && a.json {
@@ -28,9 +28,9 @@ instead; nothing is started and nothing is written. Exit code 2 when there is a 
 				return err
 			}
 			if a.json {
-				return a.writeJSON(map[string]any{"file": a.file, "cameras": f.Cameras, "models": system.UsedModels(f)})
+				return a.writeJSON(map[string]any{"file": a.process.Config, "cameras": f.Cameras, "models": system.UsedModels(f)})
 			}
-			return a.printf("%s: %d cameras, %d models: ok\n", a.file, len(f.Cameras), len(system.UsedModels(f)))
+			return a.printf("%s: %d cameras, %d models: ok\n", a.process.Config, len(f.Cameras), len(system.UsedModels(f)))
 		},
 	}
 }

@@ -32,7 +32,7 @@ A prediction without detections means that nothing was in view. "gap" means that
 		Example: `  sightline predictions
   sightline predictions --follow --camera street
   sightline predictions --since 10m --json | jq 'select(.detections | length > 3)'`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			nc, _, err := a.connect(cmd.Context())
 			if err != nil {

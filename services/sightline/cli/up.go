@@ -27,7 +27,7 @@ type upFlags struct {
 	duration   time.Duration
 	host       string
 	port       int
-	store      string
+	dataDir    string
 	ortLibrary string
 }
 
@@ -44,15 +44,15 @@ or a frame is lost (exit code 4).`,
 		Example: `  sightline up
   sightline up --config deploy/demo/sightline.yaml --for 30s
   sightline up --port 14222 --json | jq .`,
-		Args: cobra.NoArgs,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUp(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
 	flags.DurationVar(&f.duration, "for", 0, "stop after this time, such as 30s; 0 runs until Ctrl-C")
 	flags.StringVar(&f.host, "host", "127.0.0.1", "address that the embedded NATS server listens on")
 	flags.IntVar(&f.port, "port", 4222, "port of the embedded NATS server")
-	flags.StringVar(&f.store, "store", a.getenv("SIGHTLINE_STORE", ""), "folder of the embedded NATS server's files (SIGHTLINE_STORE; default below the user's data folder)")
-	flags.StringVar(&f.ortLibrary, "ort-library", "", "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
+	flags.StringVar(&f.dataDir, "data-dir", a.process.DataDir, "folder of the embedded NATS server's files (SIGHTLINE_DATA_DIR; default below the user's data folder)")
+	flags.StringVar(&f.ortLibrary, "ort-library", a.process.OrtLibrary, "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
 	return cmd
 }
 
@@ -61,14 +61,17 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.store == "" {
-		f.store = a.defaultStore()
+	if f.dataDir == "" {
+		f.dataDir = a.defaultDataDir()
 	}
-	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.store, ORTLibrary: f.ortLibrary, Log: a.log()}
+	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Log: a.log()}
 	r := &upRun{app: a, flags: f}
 	err = system.Run(ctx, cfg, r.watch, r.settle)
 	if errors.Is(err, broker.ErrPortTaken) {
 		return fmt.Errorf("%w\nanother program listens there, perhaps another sightline: stop it, or choose another port with --port", err)
+	}
+	if errors.Is(err, broker.ErrStoreInUse) {
+		return fmt.Errorf("%w\nanother sightline runs with this configuration: stop it, or choose another folder with --data-dir", err)
 	}
 	if err != nil && ctx.Err() == nil {
 		return err
@@ -76,13 +79,13 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 	return r.verdict()
 }
 
-// defaultStore keeps the broker's files where a user's data belongs, apart for every configuration file: two systems must
-// not share a store.
-func (a *app) defaultStore() string {
+// defaultDataDir keeps the broker's files where a user's data belongs, apart for every configuration file: two systems must
+// not share them.
+func (a *app) defaultDataDir() string {
 	base := a.getenv("XDG_DATA_HOME", filepath.Join(a.getenv("HOME", os.TempDir()), ".local", "share"))
-	path, err := filepath.Abs(a.file)
+	path, err := filepath.Abs(a.process.Config)
 	if err != nil {
-		path = a.file
+		path = a.process.Config
 	}
 	return filepath.Join(base, "sightline", strings.Trim(strings.NewReplacer("/", "-", " ", "_").Replace(path), "-"))
 }

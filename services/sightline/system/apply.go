@@ -40,12 +40,15 @@ func Apply(ctx context.Context, js jetstream.JetStream, f *config.File) (Applied
 			done.Models = append(done.Models, m.Name)
 		}
 	}
-	have, err := catalog.Cameras(ctx, js)
+	have, names, err := catalog.Cameras(ctx, js)
 	if err != nil {
 		return done, err
 	}
 	done.Changes = config.Diff(have, f.Cameras)
-	if err := catalog.PutCameras(ctx, js, have, f.Cameras); err != nil {
+	for _, c := range have {
+		names = append(names, c.Name) // beside those that cannot be read: they are replaced or removed too
+	}
+	if err := catalog.PutCameras(ctx, js, names, f.Cameras); err != nil {
 		return done, fmt.Errorf("apply: %w", err)
 	}
 	return done, nil

@@ -34,7 +34,7 @@ import (
 type Config struct {
 	File       *config.File
 	Host       string // where the embedded broker listens; default 127.0.0.1
-	Port       int    // default 4222; -1 picks a free one
+	Port       int    // -1 or 0 picks a free one
 	StoreDir   string // files of the embedded broker
 	ORTLibrary string // ONNX Runtime's shared library; "" searches
 	Log        *slog.Logger
