@@ -90,7 +90,7 @@ func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
 		switch {
 		case err == nil:
 			return nil
-		case hopeless(err):
+		case streams.Hopeless(err):
 			return Poison(fmt.Errorf("publish %s: %d bytes: %w", msg.Subject, len(msg.Data), err))
 		}
 		if s.publishErrors.Add(1)%20 == 1 {
@@ -100,13 +100,6 @@ func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
 			return fmt.Errorf("publish %s: %w", msg.Subject, err)
 		}
 	}
-}
-
-// hopeless reports errors that the same message will always meet.
-func hopeless(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum ||
-		errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg)
 }
 
 func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {

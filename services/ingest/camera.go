@@ -2,22 +2,16 @@ package ingest
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
-	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -36,6 +30,7 @@ type camera struct {
 	js     Publisher
 	marks  *ledger.Reporter
 	events *events.Publisher
+	gaps   *gapTeller
 
 	sampler *sampler
 	outbox  *outbox
@@ -43,13 +38,12 @@ type camera struct {
 	size    int  // of the last JPEG, to size the next buffer
 	failing bool // pictures cannot be coded
 
-	mu  sync.Mutex
-	gap *predictions.Gap // open: nobody can look
+	refusal string // what was told of frames that no stream takes
 }
 
 // run captures until ctx ends, then publishes what it still has.
 func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (Decoder, error)) error {
-	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery)
+	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, c.onRefused)
 	c.sampler = newSampler(float64(c.cfg.FPS))
 	c.tellRoute()
 	session, err := NewSession(SessionConfig{
@@ -99,7 +93,7 @@ func (c *camera) repeatRoute(ctx context.Context) {
 
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
-	if !c.sampler.pick(p.PTS()) {
+	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}
 	width, height := p.Size()
@@ -111,7 +105,10 @@ func (c *camera) onPicture(p Picture) {
 	if failed := err != nil; failed != c.failing { // once, not for every picture
 		c.failing = failed
 		if failed {
-			c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Cause: string(CauseCodec), Detail: err.Error()})
+			c.tellError(CauseCodec, err)
+			c.gaps.down(CauseCodec, p.Received())
+		} else {
+			c.gaps.up(p.Received())
 		}
 	}
 	if err != nil { // not captured: it has no name yet
@@ -123,13 +120,22 @@ func (c *camera) onPicture(p Picture) {
 		Name:     frame.Name{Camera: c.cfg.Name, Epoch: c.epoch, Seq: c.seq},
 		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models, Trace: newTrace(),
 	}
-	if p.Damaged() {
-		facts.Status = string(predictions.StatusDegraded)
-	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
 	}
 	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg})
+}
+
+// onRefused tells once for each reason why frames are not accepted.
+func (c *camera) onRefused(err error) {
+	if text := err.Error(); c.refusal != text {
+		c.refusal = text
+		c.tellError(CauseConfig, err)
+	}
+}
+
+func (c *camera) tellError(cause Cause, err error) {
+	c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Cause: string(cause), Detail: err.Error()})
 }
 
 // onState tells operators what happens, and applications when nobody can look: unknown is not nothing.
@@ -138,39 +144,12 @@ func (c *camera) onState(s State) {
 		Area: "camera", Kind: "state", Name: c.cfg.Name, At: s.At, State: string(s.Phase), Cause: string(s.Cause), Detail: s.Detail,
 		Facts: c.epochFact(),
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case s.Phase == PhaseDown && (c.gap == nil || c.gap.Reason != string(s.Cause)):
-		from := s.At
-		if c.gap != nil { // the same silence, for another reason
-			from = c.gap.From
-		}
-		c.gap = &predictions.Gap{Reason: string(s.Cause), From: from.UTC()}
-		c.publishGap()
-	case s.Phase == PhaseLive && c.gap != nil:
-		c.gap.To = s.At.UTC()
-		c.publishGap()
-		c.gap = nil
-	}
-}
-
-// publishGap queues one record per model. The caller holds mu.
-func (c *camera) publishGap() {
-	for _, m := range c.cfg.Models {
-		p := predictions.Prediction{
-			Schema: predictions.SchemaID, Kind: predictions.KindGap, Status: predictions.StatusUnknown,
-			Camera: c.cfg.Name, Model: m, Gap: c.gap,
-		}
-		data, err := json.Marshal(p)
-		if err != nil {
-			c.events.Tell(events.Event{Area: "camera", Kind: "error", Name: c.cfg.Name, Detail: fmt.Sprintf("gap record: %v", err)})
-			return
-		}
-		msg := nats.NewMsg(streams.PredictionSubject(m, c.cfg.Name))
-		msg.Data = data
-		msg.Header.Set(jetstream.MsgIDHeader, p.ID())
-		c.outbox.notify(msg)
+	switch s.Phase {
+	case PhaseDown:
+		c.gaps.down(s.Cause, s.At)
+	case PhaseLive:
+		c.gaps.up(s.At)
+	case PhaseConnecting:
 	}
 }
 

@@ -12,8 +12,11 @@ import (
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// ErrLeaseLost means that another instance may own the camera now.
-var ErrLeaseLost = errors.New("lease lost")
+// ErrLeaseLost means that another instance may own the camera now, ErrLeaseHeld that one does.
+var (
+	ErrLeaseLost = errors.New("lease lost")
+	ErrLeaseHeld = errors.New("lease held by another instance")
+)
 
 // Lease is the right to capture one camera. Its epoch is the revision under which it was acquired: revisions only grow,
 // so a later owner's frames are told from an earlier one's.
@@ -32,8 +35,9 @@ type Holder struct {
 	Since    time.Time `json:"since"`
 }
 
-// Acquire takes the lease of a camera, or reports ErrLeaseLost when another instance holds it.
-func Acquire(ctx context.Context, kv jetstream.KeyValue, camera, instance string) (*Lease, error) {
+// Acquire takes the lease of a camera, or reports ErrLeaseHeld when another instance has it. Its epoch is the lease's
+// revision, or the next after known if that is greater.
+func Acquire(ctx context.Context, kv jetstream.KeyValue, camera, instance string, known uint64) (*Lease, error) {
 	value, err := json.Marshal(Holder{Instance: instance, Since: time.Now().UTC()})
 	if err != nil {
 		return nil, fmt.Errorf("lease %s: %w", camera, err)
@@ -41,15 +45,16 @@ func Acquire(ctx context.Context, kv jetstream.KeyValue, camera, instance string
 	rev, err := kv.Create(ctx, camera, value)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyExists):
-		return nil, fmt.Errorf("lease %s: %w", camera, ErrLeaseLost)
+		return nil, fmt.Errorf("lease %s: %w", camera, ErrLeaseHeld)
 	case err != nil:
 		return nil, fmt.Errorf("lease %s: %w", camera, err)
 	}
-	return &Lease{kv: kv, camera: camera, value: value, revision: rev, Epoch: rev}, nil
+	return &Lease{kv: kv, camera: camera, value: value, revision: rev, Epoch: max(rev, known+1)}, nil
 }
 
 // Keep renews the lease until ctx ends, and then gives it back. It returns ErrLeaseLost as soon as another instance could
-// own the camera. While the broker is away it keeps trying: nobody else can take the lease then either.
+// own the camera. While the broker cannot be reached it keeps trying. Cut off from a broker that others still reach, it
+// learns only afterwards that somebody took over: both captured meanwhile, under different epochs.
 func (l *Lease) Keep(ctx context.Context) error {
 	tick := time.NewTicker(streams.LeaseTTL / 6)
 	defer tick.Stop()

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,8 +21,6 @@ const (
 	// at 10 fps of frames at network size.
 	everyBacklog      = 300
 	everyBacklogBytes = 32 << 20
-	// noticeBacklog bounds the gap records that wait; they come at the pace of reconnects.
-	noticeBacklog = 64
 
 	livePublishTimeout  = 500 * time.Millisecond
 	everyPublishTimeout = 2 * time.Second
@@ -34,30 +33,29 @@ type Publisher interface {
 	PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error)
 }
 
-// outgoing is one captured frame, or a notice (a gap record), on its way to the broker.
+// outgoing is one captured frame on its way to the broker.
 type outgoing struct {
 	facts    frame.Facts
 	received time.Time
 	jpeg     []byte
-	notice   *nats.Msg // instead of a frame
 }
 
-// outbox carries one camera's messages to the broker, in order and one at a time, so that the newest is stored last. put
+// outbox carries one camera's frames to the broker, in order and one at a time, so that the newest is stored last. put
 // never blocks: while the broker is away a bounded number of frames waits, and what falls out is in the ledger.
 type outbox struct {
 	js       Publisher
 	marks    *ledger.Reporter
 	delivery streams.Delivery
+	refused  func(error) // a frame that no stream will ever take
 
-	mu      sync.Mutex
-	frames  []outgoing
-	bytes   int
-	notices []*nats.Msg
-	wake    chan struct{}
+	mu     sync.Mutex
+	frames []outgoing
+	bytes  int
+	wake   chan struct{}
 }
 
-func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery) *outbox {
-	return &outbox{js: js, marks: marks, delivery: d, wake: make(chan struct{}, 1)}
+func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery, refused func(error)) *outbox {
+	return &outbox{js: js, marks: marks, delivery: d, refused: refused, wake: make(chan struct{}, 1)}
 }
 
 // put queues a frame. What no longer fits is superseded: the oldest goes first.
@@ -84,17 +82,6 @@ func (o *outbox) put(f outgoing) {
 	o.signal()
 }
 
-// notify queues a gap record.
-func (o *outbox) notify(m *nats.Msg) {
-	o.mu.Lock()
-	o.notices = append(o.notices, m)
-	if len(o.notices) > noticeBacklog {
-		o.notices = o.notices[1:]
-	}
-	o.mu.Unlock()
-	o.signal()
-}
-
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:
@@ -102,15 +89,10 @@ func (o *outbox) signal() {
 	}
 }
 
-// next takes the oldest waiting message, notices first.
+// next takes the oldest waiting frame.
 func (o *outbox) next() (outgoing, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.notices) > 0 {
-		m := o.notices[0]
-		o.notices = o.notices[1:]
-		return outgoing{notice: m}, true
-	}
 	if len(o.frames) == 0 {
 		return outgoing{}, false
 	}
@@ -145,27 +127,26 @@ func (o *outbox) run(ctx, abandon context.Context) {
 	}
 }
 
-// send publishes one message, however long the broker is away, unless its time passes.
+// send publishes one frame, however long the broker is away, unless its time passes.
 func (o *outbox) send(ctx context.Context, f outgoing) {
-	msg := f.notice
-	if msg == nil {
-		msg = o.message(f)
-	}
-	timeout := everyPublishTimeout
-	if f.notice == nil && o.delivery != streams.EveryFrame {
-		timeout = livePublishTimeout
+	msg := o.message(f)
+	timeout := livePublishTimeout
+	if o.delivery == streams.EveryFrame {
+		timeout = everyPublishTimeout
 	}
 	for pause := outboxRetry; ; pause = min(2*pause, outboxRetryTo) {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
 		_, err := o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0))
 		cancel()
-		if err == nil {
-			if f.notice == nil {
-				o.marks.Add(f.facts.Name, ledger.Published, "", "")
-			}
+		switch {
+		case err == nil:
+			o.marks.Add(f.facts.Name, ledger.Published, "", "")
 			return
-		}
-		if ctx.Err() != nil || f.notice == nil && o.giveUp(f) {
+		case streams.Hopeless(err): // those behind it must not wait for it
+			o.marks.Add(f.facts.Name, ledger.Superseded, "", "refused_by_broker")
+			o.refused(fmt.Errorf("publish a frame of %d bytes: %w", len(msg.Data), err))
+			return
+		case ctx.Err() != nil || o.giveUp(f):
 			o.account(f)
 			return
 		}
@@ -182,7 +163,6 @@ func (o *outbox) giveUp(f outgoing) bool {
 // takes precedence in the books.
 func (o *outbox) account(f outgoing) {
 	switch {
-	case f.notice != nil:
 	case !f.facts.Deadline.IsZero() && time.Now().After(f.facts.Deadline):
 		o.marks.Add(f.facts.Name, ledger.Expired, "", "broker_away")
 	default:

@@ -12,12 +12,10 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -25,12 +23,8 @@ import (
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/ledger"
-	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/streams"
 )
-
-// claimEvery is how often an instance tries for a lease that another one holds.
-const claimEvery = streams.LeaseTTL / 3
 
 // Config are the settings of one ingest process.
 type Config struct {
@@ -82,33 +76,17 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, keeping sync.WaitGroup
-	telling.Go(func() { _ = s.marks.Run(tell) })
-	telling.Go(func() { _ = s.events.Run(tell) })
-
-	type kept struct {
-		camera config.Camera
-		stop   context.CancelFunc
-		done   chan struct{}
+	for _, run := range []func(context.Context) error{s.marks.Run, s.events.Run} {
+		telling.Go(func() {
+			if err := run(tell); err != nil {
+				s.deps.Log.WarnContext(tell, "what this instance saw last is not reported", slog.Any("error", err))
+			}
+		})
 	}
-	keepers := map[string]kept{}
+	keepers := map[string]*keeper{}
 	for ctx.Err() == nil {
 		want, changed := cameras.All()
-		for name, k := range keepers {
-			if e, ok := want[name]; !ok || !e.Value.Enabled || !reflect.DeepEqual(e.Value, k.camera) {
-				k.stop()
-				<-k.done // its frames are out and its lease is free before anybody takes it again
-				delete(keepers, name)
-			}
-		}
-		for name, e := range want {
-			if _, ok := keepers[name]; ok || !e.Value.Enabled {
-				continue
-			}
-			keep, stop := context.WithCancel(ctx)
-			k := kept{camera: e.Value, stop: stop, done: make(chan struct{})}
-			keepers[name] = k
-			keeping.Go(func() { defer close(k.done); defer stop(); s.keep(keep, k.camera) })
-		}
+		s.reconcile(ctx, want, keepers, &keeping)
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -120,100 +98,41 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// keep captures one camera whenever its lease can be had.
-func (s *Service) keep(ctx context.Context, cfg config.Camera) {
-	for ctx.Err() == nil {
-		models, ok := s.awaitModels(ctx, cfg)
-		if !ok {
-			return
+// keeper is one camera with certain settings, until they change.
+type keeper struct {
+	camera config.Camera
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+// reconcile stops what is no longer wanted and starts what is. A camera with new settings waits for its predecessor, whose
+// frames are then out and whose lease is free; nobody else does.
+func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[config.Camera], keepers map[string]*keeper, wg *sync.WaitGroup) {
+	for name, k := range keepers {
+		if e, ok := want[name]; !ok || !e.Value.Enabled || !reflect.DeepEqual(e.Value, k.camera) {
+			k.stop()
 		}
-		lease, err := Acquire(ctx, s.leases, cfg.Name, s.cfg.Instance)
-		if err != nil {
-			if !errors.Is(err, ErrLeaseLost) && ctx.Err() == nil {
-				s.deps.Log.WarnContext(ctx, "cannot claim camera", slog.String("camera", cfg.Name), slog.Any("error", err))
-			}
-			wait(ctx, claimEvery)
+	}
+	for name, e := range want {
+		before := keepers[name]
+		if !e.Value.Enabled || before != nil && reflect.DeepEqual(e.Value, before.camera) {
 			continue
 		}
-		s.hold(ctx, cfg, lease, models)
-	}
-}
-
-// hold captures under one lease, until ctx ends or the lease is lost.
-func (s *Service) hold(ctx context.Context, cfg config.Camera, lease *Lease, models []model.Declaration) {
-	capture, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last frame
-	defer giveBack()
-
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		err := lease.Keep(holding)
-		stop(err)
-		if err != nil {
-			s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: cfg.Name, State: "lost", Detail: err.Error()})
-		}
-	})
-	keeping.Go(func() { s.watchModels(capture, cfg, models, stop) })
-	c := &camera{cfg: cfg, epoch: lease.Epoch, models: models, js: s.deps.JS, marks: s.marks, events: s.events}
-	s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: cfg.Name, State: "acquired", Facts: c.epochFact()})
-	source, err := s.deps.NewSource(cfg)
-	if err == nil {
-		err = c.run(capture, source, s.deps.NewDecoder)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.events.Tell(events.Event{Area: "camera", Kind: "state", Name: cfg.Name, State: string(PhaseDown), Cause: string(CauseOf(err)), Detail: NewRedactor(cfg.URL.Reveal()).Redact(err.Error()), Facts: c.epochFact()})
-		wait(capture, claimEvery)
-	}
-	giveBack()
-	keeping.Wait()
-}
-
-// errModelsChanged ends a capture: frames are scaled for what their models need.
-var errModelsChanged = errors.New("a model's input changed")
-
-func (s *Service) watchModels(ctx context.Context, cfg config.Camera, have []model.Declaration, stop context.CancelCauseFunc) {
-	for {
-		_, changed := s.models.All()
-		for i, name := range cfg.Models {
-			if d, ok := s.models.Model(name); ok && !reflect.DeepEqual(d, have[i]) {
-				stop(errModelsChanged)
-				return
+		keep, stop := context.WithCancel(ctx)
+		k := &keeper{camera: e.Value, stop: stop, done: make(chan struct{})}
+		keepers[name] = k
+		wg.Go(func() {
+			defer close(k.done)
+			defer stop()
+			if before != nil {
+				<-before.done
 			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
+			s.keep(keep, k.camera)
+		})
 	}
-}
-
-// awaitModels waits until every model of a camera is declared.
-func (s *Service) awaitModels(ctx context.Context, cfg config.Camera) ([]model.Declaration, bool) {
-	for told := false; ; {
-		_, changed := s.models.All()
-		var out []model.Declaration
-		missing := ""
-		for _, name := range cfg.Models {
-			d, ok := s.models.Model(name)
-			if !ok {
-				missing = name
-				break
-			}
-			out = append(out, d)
-		}
-		if missing == "" {
-			return out, true
-		}
-		if !told {
-			told = true
-			s.events.Tell(events.Event{Area: "camera", Kind: "state", Name: cfg.Name, State: "waiting", Detail: "model " + missing + " is not declared", At: time.Now().UTC()})
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, false
+	for name := range keepers {
+		if e, ok := want[name]; !ok || !e.Value.Enabled {
+			delete(keepers, name)
 		}
 	}
 }
