@@ -33,6 +33,9 @@ const (
 	LiveMaxAge = 10 * time.Second
 	// TensorBacklog is how many tensors of one camera, model and lane may wait on disk before preprocess has to.
 	TensorBacklog = 64
+	// FrameBacklog is how many frames of one every_frame camera may wait on disk before its ingest has to: one camera whose
+	// model does not keep up must not take the room of the others.
+	FrameBacklog = 4096
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
 	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer: longer than the longest chain of
@@ -41,6 +44,8 @@ const (
 
 	ackWait = 10 * time.Second // the backstop: recovery hands messages over long before
 	mib     = 1 << 20
+	// maxAckPending counts messages that were handed back for a while, too: the backlogs of sixteen cameras.
+	maxAckPending = 16 * FrameBacklog
 )
 
 // Options are what a deployment may choose about the streams.
@@ -72,6 +77,7 @@ func Streams(o Options) []jetstream.StreamConfig {
 	framesLive.Description = "JPEG frames of cameras with delivery freshest: a ring of the newest few per camera"
 	frames.Name, frames.Subjects, frames.MaxBytes = Frames, []string{"frames.every.*"}, 2048*mib
 	frames.Description = "JPEG frames of cameras with delivery every_frame: nothing is dropped"
+	frames.MaxMsgsPerSubject, frames.DiscardNewPerSubject = FrameBacklog, true
 
 	tensorsLive, tensors := live, every
 	tensorsLive.Name, tensorsLive.Subjects, tensorsLive.MaxBytes = TensorsLive, []string{"tensors.live.*.*.*"}, 512*mib
@@ -111,7 +117,7 @@ type consumer struct {
 func group(stream, durable, filter, description string) consumer {
 	return consumer{stream: stream, config: jetstream.ConsumerConfig{
 		Durable: durable, Description: description, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 4096,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending,
 	}}
 }
 

@@ -97,7 +97,7 @@ func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
 	it.msg = Message{Subject: raw.Subject(), Header: raw.Headers(), Data: raw.Data(), Stored: time.Now(), Attempt: 1}
 	if meta, err := raw.Metadata(); err == nil {
 		it.msg.Stream, it.msg.Sequence, it.msg.Stored = meta.Stream, meta.Sequence.Stream, meta.Timestamp
-		it.msg.Attempt = int(min(meta.NumDelivered, 1<<20))
+		it.msg.Attempt = max(int(min(meta.NumDelivered, 1<<20))-s.pressure.count(it.msg), 1)
 	}
 	if s.suspect(it) {
 		it.settled = make(chan struct{})

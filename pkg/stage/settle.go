@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/streams"
 )
 
 // Headers of a quarantined message, beside its own.
@@ -43,16 +44,22 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 	if err == nil {
 		if err = s.publish(ctx, it.msg, r.Outputs); err == nil {
 			s.done.Add(1)
+			s.pressure.forget(it.msg)
 			s.cfg.Observer.Done(it.msg, r.Outputs)
 			s.ack(ctx, it)
 			return
 		}
+	}
+	if errors.Is(err, errSubjectFull) {
+		s.nak(it, s.pressure.handBack(it.msg))
+		return
 	}
 	drop, dropped := errors.AsType[*dropError](err)
 	_, poison := errors.AsType[*poisonError](err)
 	switch {
 	case dropped:
 		s.dropped.Add(1)
+		s.pressure.forget(it.msg)
 		s.cfg.Observer.Dropped(it.msg, drop.fate, drop.reason)
 		s.ack(ctx, it)
 	case ctx.Err() != nil: // draining took too long: hand it back at once
@@ -90,6 +97,8 @@ func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
 		switch {
 		case err == nil:
 			return nil
+		case subjectFull(err):
+			return fmt.Errorf("publish %s: %w", msg.Subject, errSubjectFull)
 		case streams.Hopeless(err):
 			return Poison(fmt.Errorf("publish %s: %d bytes: %w", msg.Subject, len(msg.Data), err))
 		}

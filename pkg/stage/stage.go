@@ -13,13 +13,14 @@ const abortGrace = 2 * time.Second
 
 // Stage is one running worker.
 type Stage struct {
-	cfg    Config
-	handle Handler
-	held   held
-	queue  chan *item // has room for everything that the sources' places allow
-	alone  alone
-	hangs  hangs
-	pulled chan struct{} // closed when no message will come any more
+	cfg      Config
+	handle   Handler
+	pressure pressure
+	held     held
+	queue    chan *item // has room for everything that the sources' places allow
+	alone    alone
+	hangs    hangs
+	pulled   chan struct{} // closed when no message will come any more
 
 	settling sync.WaitGroup // messages whose fate is being written down
 
