@@ -38,8 +38,8 @@ const (
 	FrameBacklog = 4096
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
-	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer: longer than the longest chain of
-	// redeliveries.
+	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer. A redelivery later than that, say after the
+	// broker was away for longer in mid-acknowledgement, stores the answer a second time, under the same id.
 	DuplicateWindow = 5 * time.Minute
 
 	ackWait = 10 * time.Second // the backstop: recovery hands messages over long before

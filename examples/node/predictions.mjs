@@ -16,7 +16,7 @@ const read = (js, camera, from) => js.consumers.get(stream, { filter_subjects: s
 /** What is stored, then the end. */
 async function* stored(consumer) {
   if ((await consumer.info()).num_pending === 0) return;
-  for await (const m of await consumer.consume()) {
+  for await (const m of await consumer.consume({ expires: 2_000 })) {
     yield m;
     if (m.info.pending === 0) return;
   }
@@ -34,7 +34,8 @@ export async function* live(js, camera) {
   // From a number, not from "new": a consumer that is made anew before the first message must not skip any.
   const { state } = await (await js.jetstreamManager()).streams.info(stream);
   const from = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: state.last_seq + 1 };
-  const messages = await (await read(js, camera, from)).consume();
+  // After a broker's crash the client waits up to 1.5 times "expires" before it asks again: the default is 30 s.
+  const messages = await (await read(js, camera, from)).consume({ expires: 2_000 });
   console.error(`following ${subject(camera)}`);
   yield* messages;
 }

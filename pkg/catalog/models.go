@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -55,6 +56,37 @@ func FollowModels(ctx context.Context, js jetstream.JetStream, log *slog.Logger)
 func (m Models) Model(name string) (model.Declaration, bool) {
 	e, ok := m.Get(name)
 	return e.Value.Declaration, ok
+}
+
+// ListModels are what MODELS holds now, by name; a value that cannot be read has only its name.
+func ListModels(ctx context.Context, js jetstream.JetStream) (map[string]Model, error) {
+	kv, err := js.KeyValue(ctx, streams.ModelsBucket)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", streams.ModelsBucket, err)
+	}
+	names, err := kv.Keys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, fmt.Errorf("list bucket %s: %w", streams.ModelsBucket, err)
+	}
+	models := make(map[string]Model, len(names))
+	for _, name := range names {
+		e, err := kv.Get(ctx, name)
+		if errors.Is(err, jetstream.ErrKeyNotFound) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s/%s: %w", streams.ModelsBucket, name, err)
+		}
+		if models[name], err = decodeModel(e.Value()); err != nil {
+			models[name] = Model{Name: name}
+		}
+	}
+	return models, nil
+}
+
+// RemoveModel says that a model is no longer wanted.
+func RemoveModel(ctx context.Context, js jetstream.JetStream, name string) error {
+	return remove(ctx, js, streams.ModelsBucket, name)
 }
 
 // PutModel writes what is wanted of a model, unless that is already there.

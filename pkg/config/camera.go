@@ -49,7 +49,7 @@ func (r Rate) String() string {
 // A Transport says how media travels from a camera.
 type Transport string
 
-// The transports. TransportAuto tries UDP, takes TCP when no media arrives, and remembers.
+// The transports. TransportAuto tries TCP, takes UDP when that fails, and remembers.
 const (
 	TransportAuto Transport = "auto"
 	TransportTCP  Transport = "tcp"

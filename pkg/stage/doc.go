@@ -29,8 +29,9 @@
 // # Bounds
 //
 // At most MaxInFlight messages per source are in the process at any time, fetched ones included. They are kept alive
-// three times per AckWait of their consumer, at least every two seconds. Publishing waits while the output stream is
-// full or the broker away; that is how pressure travels upstream.
+// three times per AckWait of their consumer, at least every two seconds. Publishing waits while the broker is away or an
+// output stream full. When only the output's subject is full, that is one camera's queue, the message is handed back
+// for a while instead, so that those of other cameras pass; that is no attempt. So pressure travels upstream.
 //
 // # Shutdown
 //

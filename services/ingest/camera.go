@@ -37,6 +37,7 @@ type camera struct {
 	seq     uint64
 	size    int  // of the last JPEG, to size the next buffer
 	failing bool // pictures cannot be coded
+	seen    time.Time
 
 	refusal string // what was told of frames that no stream takes
 }
@@ -91,8 +92,17 @@ func (c *camera) repeatRoute(ctx context.Context) {
 	}
 }
 
+// lastPicture is when the last picture was seen, or otherwise when there was none.
+func (c *camera) lastPicture(otherwise time.Time) time.Time {
+	if c.seen.IsZero() {
+		return otherwise
+	}
+	return c.seen
+}
+
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
+	c.seen = p.Received()
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}
@@ -146,7 +156,7 @@ func (c *camera) onState(s State) {
 	})
 	switch s.Phase {
 	case PhaseDown:
-		c.gaps.down(s.Cause, s.At)
+		c.gaps.down(s.Cause, c.lastPicture(s.At))
 	case PhaseLive:
 		c.gaps.up(s.At)
 	case PhaseConnecting:

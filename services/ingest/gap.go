@@ -62,6 +62,24 @@ func (g *gapTeller) up(at time.Time) {
 	g.put(closed)
 }
 
+// adopt takes over a gap that a predecessor left open, so that it is closed once somebody looks again.
+func (g *gapTeller) adopt(ctx context.Context, stream jetstream.Stream) {
+	for _, m := range g.models {
+		msg, err := stream.GetLastMsgForSubject(ctx, streams.PredictionSubject(m, g.camera))
+		if err != nil {
+			continue // nothing there, or not to be had: the next picture tells that somebody looks
+		}
+		if p, err := predictions.Decode(msg.Data); err == nil && p.Kind == predictions.KindGap && p.Gap.To.IsZero() {
+			g.mu.Lock()
+			if g.open == nil {
+				g.open = p.Gap
+			}
+			g.mu.Unlock()
+			return
+		}
+	}
+}
+
 // put queues one record per model. The caller holds mu.
 func (g *gapTeller) put(gap predictions.Gap) {
 	for _, m := range g.models {
@@ -85,8 +103,7 @@ func (g *gapTeller) put(gap predictions.Gap) {
 	}
 }
 
-// run publishes until ctx ends; then the gap is closed, because nobody here looks any more, and what waits gets one more
-// attempt.
+// run publishes until ctx ends, and then makes one more attempt at what waits.
 func (g *gapTeller) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if g.publish(ctx) {
@@ -98,7 +115,6 @@ func (g *gapTeller) run(ctx context.Context) {
 			wait(ctx, outboxRetryTo)
 		}
 	}
-	g.up(time.Now())
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	g.publish(last)

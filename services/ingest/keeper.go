@@ -24,9 +24,11 @@ const claimEvery = streams.LeaseTTL / 3
 // keep captures one camera whenever its lease can be had.
 func (s *Service) keep(ctx context.Context, cfg config.Camera) {
 	gaps := newGapTeller(s.deps.JS, cfg.Name, cfg.Models)
+	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	var telling sync.WaitGroup
-	telling.Go(func() { gaps.run(ctx) })
+	telling.Go(func() { gaps.run(tell) })
 	defer telling.Wait()
+	defer stopTelling()
 	told := false
 	for ctx.Err() == nil {
 		models, ok := s.awaitModels(ctx, cfg)
@@ -85,6 +87,9 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, lease *Lease, mod
 	keeping.Go(func() { s.watchModels(capture, cfg, models, stop) })
 	c := &camera{cfg: cfg, epoch: lease.Epoch, models: models, js: s.deps.JS, marks: s.marks, events: s.events, gaps: gaps}
 	s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: cfg.Name, State: "acquired", Facts: c.epochFact()})
+	if stream, err := s.deps.JS.Stream(ctx, streams.Predictions); err == nil {
+		gaps.adopt(ctx, stream)
+	}
 	source, err := s.deps.NewSource(cfg)
 	if err == nil {
 		err = c.run(capture, source, s.deps.NewDecoder)
@@ -94,9 +99,16 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, lease *Lease, mod
 		gaps.down(CauseOf(err), time.Now())
 		<-capture.Done() // no attempt with these settings will do better
 	}
+	if !errors.Is(context.Cause(capture), ErrLeaseLost) { // else somebody looks
+		gaps.down(causeReleased, c.lastPicture(time.Now()))
+	}
 	giveBack()
 	keeping.Wait()
 }
+
+// causeReleased is the reason of a gap that begins because nobody captures the camera any more: it was removed or disabled,
+// its settings change, or the instance stops.
+const causeReleased Cause = "released"
 
 // errModelsChanged ends a capture: frames are scaled for what their models need.
 var errModelsChanged = errors.New("a model's input changed")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
@@ -45,13 +46,19 @@ type cameraRow struct {
 	config.Camera
 	State  string
 	Cause  string
-	Since  string
+	Since  time.Time
 	Holder string
 }
 
 // MarshalJSON adds what is known of the camera to what is wanted of it.
 func (r cameraRow) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"camera": r.Camera, "state": r.State, "cause": r.Cause, "since": r.Since, "holder": r.Holder})
+	return json.Marshal(struct {
+		Camera config.Camera `json:"camera"`
+		State  string        `json:"state"`
+		Cause  string        `json:"cause,omitempty"`
+		Since  time.Time     `json:"since,omitzero"`
+		Holder string        `json:"holder,omitempty"`
+	}{r.Camera, r.State, r.Cause, r.Since, r.Holder})
 }
 
 func cameraRows(ctx context.Context, js jetstream.JetStream) ([]cameraRow, error) {
@@ -86,7 +93,7 @@ func cameraRows(ctx context.Context, js jetstream.JetStream) ([]cameraRow, error
 		}
 		if m, err := stream.GetLastMsgForSubject(ctx, streams.EventSubject("camera", "state", c.Name)); err == nil && row.Holder != "" {
 			if e, err := events.Decode(m.Data); err == nil {
-				row.State, row.Cause, row.Since = e.State, e.Cause, e.At.Local().Format("2006-01-02 15:04:05")
+				row.State, row.Cause, row.Since = e.State, e.Cause, e.At
 			}
 		}
 		rows = append(rows, row)
@@ -109,7 +116,11 @@ func (a *app) printCameras(rows []cameraRow) error {
 		if r.Cause != "" {
 			state += ": " + r.Cause
 		}
-		lines = append(lines, []string{r.Name, state, r.Since, r.FPS.String(), string(r.Delivery), strings.Join(r.Models, ","), r.Holder, r.URL.String()})
+		since := ""
+		if !r.Since.IsZero() {
+			since = r.Since.Local().Format(time.DateTime)
+		}
+		lines = append(lines, []string{r.Name, state, since, r.FPS.String(), string(r.Delivery), strings.Join(r.Models, ","), r.Holder, r.URL.String()})
 	}
 	return watch.WriteColumns(a.std.Out, 8, lines)
 }

@@ -168,7 +168,8 @@ func TestExitCodes(t *testing.T) {
 		{"no server", []string{"ledger", "--nats", "nats://user:hunter2@127.0.0.1:1"}, ExitFailed, []string{"no NATS server at", "sightline up"}},
 		{"no model", []string{"detect", "x.png"}, ExitUsage, []string{"--model is missing"}},
 		{"unknown model", []string{"detect", "--models", "../../../models", "--model", "nobody", "x.png"}, ExitUsage, []string{"nobody"}},
-		{"bad time", []string{"predictions", "--since", "yesterday", "--nats", "nats://127.0.0.1:1"}, ExitFailed, nil},
+		{"bad time", []string{"predictions", "--since", "yesterday", "--nats", "nats://127.0.0.1:1"}, ExitUsage, []string{"yesterday"}},
+		{"negative time", []string{"up", "--for", "-5s"}, ExitUsage, []string{"--for"}},
 		{"bench without footage", []string{"bench", "--footage", ""}, ExitUsage, []string{"--footage"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

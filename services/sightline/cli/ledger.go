@@ -46,11 +46,12 @@ lost is what nothing explains: it is a defect, and the exit code is 4.`,
 func (a *app) printBooks(lines []ledger.Line, camera string) error {
 	table := [][]string{{"CAMERA", "MODEL", "DELIVERY", "CAPTURED", "PREDICTED", "SUPERSEDED", "EXPIRED", "QUARANTINED", "IN FLIGHT", "LOST"}}
 	var lost uint64
-	balanced := true
+	balanced, known := true, camera == ""
 	for _, l := range lines {
 		if camera != "" && l.Camera != camera {
 			continue
 		}
+		known = true
 		lost += l.Lost
 		balanced = balanced && l.Balanced()
 		if a.json {
@@ -69,6 +70,9 @@ func (a *app) printBooks(lines []ledger.Line, camera string) error {
 		if err := watch.WriteColumns(a.std.Out, 3, table); err != nil {
 			return err
 		}
+	}
+	if !known {
+		return fmt.Errorf("the ledger knows no camera %q", camera)
 	}
 	if !balanced {
 		return exit(ExitUnbalanced, fmt.Errorf("the books do not balance: lost %d", lost))

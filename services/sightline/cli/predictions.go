@@ -18,6 +18,7 @@ type predictionFlags struct {
 	follow bool
 	filter predictions.Filter
 	since  string
+	from   time.Time // what since means
 	count  int
 }
 
@@ -34,6 +35,13 @@ A prediction without detections means that nothing was in view. "gap" means that
   sightline predictions --since 10m --json | jq 'select(.detections | length > 3)'`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.since != "" {
+				since, err := parseSince(f.since, time.Now())
+				if err != nil {
+					return exit(ExitUsage, err)
+				}
+				f.from = since
+			}
 			nc, _, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
@@ -56,12 +64,8 @@ func (a *app) runPredictions(ctx context.Context, nc *nats.Conn, f predictionFla
 	if err != nil {
 		return err
 	}
-	messages, err := choose(ctx, client, f)
-	if err != nil {
-		return err
-	}
 	shown := 0
-	for m, err := range messages {
+	for m, err := range choose(ctx, client, f) {
 		_, malformed := errors.AsType[*predictions.MalformedError](err)
 		_, missed := errors.AsType[*predictions.MissedError](err)
 		switch {
@@ -85,21 +89,16 @@ func (a *app) runPredictions(ctx context.Context, nc *nats.Conn, f predictionFla
 	return nil
 }
 
-func choose(ctx context.Context, c *predictions.Client, f predictionFlags) (iter.Seq2[predictions.Message, error], error) {
+func choose(ctx context.Context, c *predictions.Client, f predictionFlags) iter.Seq2[predictions.Message, error] {
 	switch {
-	case f.since != "":
-		since, err := parseSince(f.since, time.Now())
-		if err != nil {
-			return nil, exit(ExitUsage, err)
-		}
-		if f.follow {
-			return c.SubscribeSince(ctx, since, f.filter), nil
-		}
-		return c.Replay(ctx, since, f.filter), nil
+	case !f.from.IsZero() && f.follow:
+		return c.SubscribeSince(ctx, f.from, f.filter)
+	case !f.from.IsZero():
+		return c.Replay(ctx, f.from, f.filter)
 	case f.follow:
-		return c.Subscribe(ctx, f.filter), nil
+		return c.Subscribe(ctx, f.filter)
 	default:
-		return c.Latest(ctx, f.filter), nil
+		return c.Latest(ctx, f.filter)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,12 +15,14 @@ import (
 	"github.com/sightline-dev/sightline/pkg/model"
 )
 
-// Apply makes the desired state of a running system that of the file: models are declared, cameras written, and cameras
-// that the file does not name are removed. Applying the same file again changes nothing.
-func Apply(ctx context.Context, js jetstream.JetStream, f *config.File) (Applied, error) {
-	var done Applied
+// Plan says what Apply would change, and changes nothing. Problems of models are reported all at once.
+func Plan(ctx context.Context, js jetstream.JetStream, f *config.File) (Changes, error) {
+	var c Changes
 	repository := model.Repository{Dir: f.Models}
-	var models []catalog.Model
+	have, err := catalog.ListModels(ctx, js)
+	if err != nil {
+		return c, err
+	}
 	var problems []error
 	for _, name := range UsedModels(f) {
 		a, err := repository.Open(name)
@@ -26,38 +30,60 @@ func Apply(ctx context.Context, js jetstream.JetStream, f *config.File) (Applied
 			problems = append(problems, err)
 			continue
 		}
-		models = append(models, catalog.Model{Name: a.Name, Version: a.Version, SHA256: a.SHA256, Declaration: a.Declaration})
-	}
-	if err := errors.Join(problems...); err != nil { // nothing is written unless everything can be
-		return done, err
-	}
-	for _, m := range models {
-		changed, err := catalog.PutModel(ctx, js, m)
-		if err != nil {
-			return done, err
+		want := catalog.Model{Name: a.Name, Version: a.Version, SHA256: a.SHA256, Declaration: a.Declaration}
+		if !reflect.DeepEqual(have[name], want) {
+			c.Models = append(c.Models, name)
+			c.put = append(c.put, want)
 		}
-		if changed {
-			done.Models = append(done.Models, m.Name)
-		}
+		delete(have, name)
 	}
-	have, names, err := catalog.Cameras(ctx, js)
+	if err := errors.Join(problems...); err != nil {
+		return c, err
+	}
+	c.Removed = slices.Sorted(maps.Keys(have))
+	cameras, names, err := catalog.Cameras(ctx, js)
 	if err != nil {
-		return done, err
+		return c, err
 	}
-	done.Changes = config.Diff(have, f.Cameras)
-	for _, c := range have {
-		names = append(names, c.Name) // beside those that cannot be read: they are replaced or removed too
+	c.Cameras = config.Diff(cameras, f.Cameras)
+	for _, x := range cameras {
+		names = append(names, x.Name) // beside those that cannot be read: they are replaced or removed too
 	}
-	if err := catalog.PutCameras(ctx, js, names, f.Cameras); err != nil {
-		return done, fmt.Errorf("apply: %w", err)
-	}
-	return done, nil
+	c.have = names
+	return c, nil
 }
 
-// Applied is what an Apply changed.
-type Applied struct {
+// Apply makes the desired state of a running system that of the file: its cameras and the models that they name, and no
+// others. Nothing is written unless everything can be; applying the same file again changes nothing.
+func Apply(ctx context.Context, js jetstream.JetStream, f *config.File) (Changes, error) {
+	c, err := Plan(ctx, js, f)
+	if err != nil {
+		return c, err
+	}
+	for _, m := range c.put {
+		if _, err := catalog.PutModel(ctx, js, m); err != nil {
+			return c, err
+		}
+	}
+	if err := catalog.PutCameras(ctx, js, c.have, f.Cameras); err != nil {
+		return c, fmt.Errorf("apply: %w", err)
+	}
+	for _, name := range c.Removed { // last: until now cameras named them
+		if err := catalog.RemoveModel(ctx, js, name); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// Changes are what an Apply changes.
+type Changes struct {
 	Models  []string        `json:"models"` // declared anew or changed
-	Changes []config.Change `json:"changes"`
+	Removed []string        `json:"removed_models"`
+	Cameras []config.Change `json:"changes"`
+
+	put  []catalog.Model
+	have []string
 }
 
 // UsedModels are the models that enabled cameras name, sorted.

@@ -151,12 +151,15 @@ func (r *runner) closeConnections() {
 	}
 }
 
+// stillsFPS is the rate at which a demo camera plays JPEGs, which say nothing of time.
+const stillsFPS = 10
+
 func (r *runner) startDemo(ctx context.Context) error {
 	d := r.cfg.File.Demo
 	if d == nil {
 		return nil
 	}
-	footage, err := camera.Load(d.Footage, 0)
+	footage, err := camera.Load(d.Footage, stillsFPS)
 	if err != nil {
 		return fmt.Errorf("demo camera: %w", err)
 	}
@@ -165,7 +168,7 @@ func (r *runner) startDemo(ctx context.Context) error {
 		return fmt.Errorf("demo camera: %w", err)
 	}
 	r.demo.open()
-	r.run(&r.demo, "demo camera", s.Run)
+	r.run(&r.demo, fmt.Sprintf("demo camera on port %d (demo.port in sightline.yaml)", d.Port), s.Run)
 	select {
 	case <-s.Ready():
 		return nil

@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -56,7 +58,6 @@ type feed struct {
 	at     []time.Time
 	age    []time.Duration
 	inView int
-	total  uint64
 }
 
 type count struct {
@@ -135,7 +136,6 @@ func (w *Watcher) takePrediction(m jetstream.Msg) error {
 		f = &feed{}
 		w.feeds[k] = f
 	}
-	f.total++
 	f.inView = len(p.Detections)
 	f.at = append(f.at, now)
 	f.age = append(f.age, now.Sub(p.CapturedAt))
@@ -164,7 +164,7 @@ func (w *Watcher) takeEvent(m jetstream.Msg) error {
 			note += ": " + e.Cause
 		}
 		if e.Detail != "" {
-			note += " (" + e.Detail + ")"
+			note += " (" + printable(e.Detail) + ")"
 		}
 		w.notes = append(w.notes, e.At.Local().Format(time.TimeOnly)+"  "+note)
 		w.notes = w.notes[max(0, len(w.notes)-notesKept):]
@@ -174,6 +174,16 @@ func (w *Watcher) takeEvent(m jetstream.Msg) error {
 }
 
 const notesKept = 100
+
+// printable takes control characters out of a text that a camera's server had a part in: it goes to a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
 
 // Notes returns and forgets what happened to cameras since the last call.
 func (w *Watcher) Notes() []string {
@@ -246,15 +256,4 @@ func quantile(d []time.Duration, q float64) float64 {
 	slices.Sort(s)
 	i := min(int(q*float64(len(s))), len(s)-1)
 	return float64(s[i].Microseconds()) / 1000
-}
-
-// Predicted is how many predictions arrived in all.
-func (w *Watcher) Predicted() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var n uint64
-	for _, f := range w.feeds {
-		n += f.total
-	}
-	return n
 }
