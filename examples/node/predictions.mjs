@@ -34,7 +34,7 @@ export async function* live(js, camera) {
   // From a number, not from "new": a consumer that is made anew before the first message must not skip any.
   const { state } = await (await js.jetstreamManager()).streams.info(stream);
   const from = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: state.last_seq + 1 };
-  // After a broker's crash the client waits up to 1.5 times "expires" before it asks again: the default is 30 s.
+  // After a crash of the broker the client may notice only after up to 1.5 times "expires" (by default 30 s).
   const messages = await (await read(js, camera, from)).consume({ expires: 2_000 });
   console.error(`following ${subject(camera)}`);
   yield* messages;
