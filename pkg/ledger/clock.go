@@ -67,3 +67,11 @@ func (c clock) since(seq uint64) time.Time {
 	}
 	return time.Time{}
 }
+
+// last is when the ledger last heard of a new frame; zero when that is forgotten.
+func (c clock) last() time.Time {
+	if len(c) == 0 {
+		return time.Time{}
+	}
+	return c[len(c)-1].at
+}

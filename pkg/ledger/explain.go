@@ -13,8 +13,14 @@ import (
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// explainMargin is how long before the ledger heard of a frame its fate may have been stored.
-const explainMargin = 10 * time.Second
+const (
+	// explainMargin is how long before the ledger heard of a frame its fate may have been stored, and how long after the
+	// last word of an epoch somebody who was killed may have stored another.
+	explainMargin = 10 * time.Second
+	// explainTail is how many frames before and after the last one that was reported are looked up when an epoch has
+	// ended: what a killed process did in its last half second is reported by nobody.
+	explainTail = 128
+)
 
 // question is what the books cannot explain: frames of one epoch without a fate for a model.
 type question struct {
@@ -22,6 +28,7 @@ type question struct {
 	epoch         uint64
 	frames        Ranges
 	since         time.Time // nothing of them is older
+	until         time.Time // nor younger, if not zero
 }
 
 // explain asks the streams that hold outcomes. A worker stores an answer before it reports it, half a second later at
@@ -63,8 +70,20 @@ func (b *Books) questions(now time.Time, held Held) []question {
 				if held != nil && v.waiting.Count() > held(name, model) {
 					open.AddAll(v.waiting)
 				}
-				if len(open) > 0 {
-					out = append(out, question{camera: name, model: model, epoch: id, frames: open, since: e.clock.since(open[0][0])})
+				q := question{camera: name, model: model, epoch: id, frames: open}
+				if heard := e.clock.last(); !heard.IsZero() && now.Sub(heard) > explainMargin { // it has ended
+					for _, f := range v.fates {
+						if f.concluded {
+							q.frames.AddAll(f.frames)
+						}
+					}
+					known := e.captured.Last()
+					q.frames.Add(known+1, known+explainTail)
+					q.until = heard.Add(explainMargin)
+				}
+				if len(q.frames) > 0 {
+					q.since = e.clock.since(q.frames[0][0])
+					out = append(out, q)
 				}
 			}
 		}
@@ -84,14 +103,23 @@ func (q question) find(ctx context.Context, js jetstream.JetStream, stream, subj
 		return nil, fmt.Errorf("read %s: %w", subject, err)
 	}
 	var found Ranges
+	if info, err := c.Info(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w", subject, err)
+	} else if info.NumPending == 0 {
+		return nil, nil
+	}
 	for {
 		batch, err := c.Fetch(readBatch, jetstream.FetchMaxWait(readWait))
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", subject, err)
 		}
-		n := 0
+		end := false
 		for m := range batch.Messages() {
-			n++
+			meta, err := m.Metadata()
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", subject, err)
+			}
+			end = end || meta.NumPending == 0 || !q.until.IsZero() && meta.Timestamp.After(q.until)
 			if seq, ok := q.match(m.Headers()); ok {
 				found.Add(seq, seq)
 			}
@@ -99,8 +127,11 @@ func (q question) find(ctx context.Context, js jetstream.JetStream, stream, subj
 		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
 			return nil, fmt.Errorf("read %s: %w", subject, err)
 		}
-		if n < readBatch || found.Count() == q.frames.Count() {
+		if end || found.Count() == q.frames.Count() {
 			return found, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("read %s: %w", subject, context.Cause(ctx))
 		}
 	}
 }

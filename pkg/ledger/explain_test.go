@@ -77,4 +77,24 @@ func TestExplainFindsWhatAKilledWorkerDidNotReport(t *testing.T) {
 	if len(l) != 1 || l[0].Predicted != 3 || l[0].Quarantined != 1 || l[0].Lost != 2 {
 		t.Errorf("after: %+v, want 1 more predicted, 1 quarantined, and 2 that nothing explains", l)
 	}
+
+	// A live camera: frame 3 looks evicted, and of frame 8 nobody told anything before the process was killed.
+	store(streams.PredictionSubject("a", "cam"), "cam/7/8", "")
+	b = Books{}
+	b.Apply(Record{
+		Camera: "cam", Epoch: 7, At: time.Now(), Route: &Route{Delivery: streams.Freshest, Models: []string{"a"}, MaxAge: time.Second},
+		Entries: []Entry{
+			{Mark: Captured, Frames: Ranges{{1, 7}}}, {Mark: Published, Frames: Ranges{{1, 7}}},
+			{Mark: Predicted, Model: "a", Frames: Ranges{{1, 2}, {4, 7}}},
+		},
+	})
+	if l := b.Lines(later, nil); l[0].Superseded != 1 {
+		t.Fatalf("before: %+v", l)
+	}
+	if err := b.explain(t.Context(), js, later, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l := b.Lines(later, nil); l[0].Captured != 8 || l[0].Predicted != 8 || !l[0].Balanced() {
+		t.Errorf("after: %+v, want all 8 predicted", l)
+	}
 }

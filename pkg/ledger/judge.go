@@ -166,6 +166,9 @@ func (c *camera) close(name string, now time.Time, held Held, keepLost bool) {
 				final = 0
 			}
 			settled = min(settled, v.open(concluded, final)-1)
+			if keepLost { // the last frames of an epoch too: see explain
+				settled = min(settled, e.captured.Last()-min(e.captured.Last(), explainTail))
+			}
 			verdicts[model] = v
 		}
 		if settled > e.final && len(models) > 0 {
