@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sightline-dev/sightline/pkg/internal/strictyaml"
 )
 
 // A reader walks YAML nodes, collects problems and remembers where each key was.
@@ -192,38 +194,8 @@ func (r *reader) words(n *yaml.Node, path string, dst *[]string) {
 
 // suggest names the key that was probably meant, or all of them.
 func suggest(key string, keys []string) string {
-	best, least := "", 3
-	for _, k := range keys {
-		if d := distance(key, k); d < least {
-			best, least = k, d
-		}
-	}
-	if best != "" {
-		return "did you mean " + best + "?"
+	if meant := strictyaml.Suggest(key, keys); meant != "" {
+		return "did you mean " + meant + "?"
 	}
 	return "write one of " + list(keys)
-}
-
-// distance is the number of edits between two words; long words are not worth the work.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

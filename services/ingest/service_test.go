@@ -306,6 +306,34 @@ func TestGapRecordsWhileACameraIsDown(t *testing.T) {
 	}
 }
 
+// TestGapOutlivesItsOwner: what one instance opened the next one closes, and nobody looking is a gap of its own.
+func TestGapOutlivesItsOwner(t *testing.T) {
+	r := newSite(t, door(t, streams.Freshest))
+	answers := r.consumer(t, streams.Predictions)
+	next := func() predictions.Prediction {
+		t.Helper()
+		p, err := predictions.Decode(r.next(t, answers).Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first, second := newScene(), newScene()
+	stop := r.start(t, "a", map[string]*scene{"door": first})
+	first.shoot(t, 1)
+	stop()
+	released := next()
+	if released.Kind != predictions.KindGap || released.Gap.Reason != "released" || !released.Gap.To.IsZero() {
+		t.Fatalf("%+v %+v", released, released.Gap)
+	}
+	r.start(t, "b", map[string]*scene{"door": second})
+	go second.shoot(t, 1)
+	closed := next()
+	if closed.Kind != predictions.KindGap || closed.Gap.To.IsZero() || !closed.Gap.From.Equal(released.Gap.From) {
+		t.Errorf("%+v %+v", closed, closed.Gap)
+	}
+}
+
 // TestFramesSurviveABrokerThatIsAway: what the backlog holds is published when the broker is back, what falls out of it is
 // in the books, and nothing else is missing.
 func TestFramesSurviveABrokerThatIsAway(t *testing.T) {

@@ -72,7 +72,7 @@ func New(js jetstream.JetStream, since time.Time) *Watcher {
 
 // Run follows the three streams until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
-	stops := make([]jetstream.ConsumeContext, 0, 3)
+	stops := make([]jetstream.ConsumeContext, 0, 4)
 	defer func() {
 		for _, c := range stops {
 			c.Stop()
@@ -84,7 +84,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}{
 		{streams.Ledger, streams.LedgerSubject("*"), w.takeRecord},
 		{streams.Predictions, streams.PredictionSubject("*", "*"), w.takePrediction},
-		{streams.Events, streams.EventSubject("camera", "state", "*"), w.takeEvent},
+		{streams.Events, streams.EventSubject("camera", "state", "*"), w.takeState},
+		{streams.Events, streams.EventSubject("model", "refused", "*"), w.takeRefusal},
 	} {
 		c, err := w.js.OrderedConsumer(ctx, f.stream, jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{f.subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &w.since,
@@ -115,6 +116,9 @@ func (w *Watcher) takeRecord(m jetstream.Msg) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if meta, err := m.Metadata(); err == nil {
+		r.At = meta.Timestamp // one clock for all stages
+	}
 	w.books.Apply(r)
 	return nil
 }
@@ -151,7 +155,7 @@ func (f *feed) trim(now time.Time) {
 	f.at, f.age = f.at[i:], f.age[i:]
 }
 
-func (w *Watcher) takeEvent(m jetstream.Msg) error {
+func (w *Watcher) takeState(m jetstream.Msg) error {
 	e, err := events.Decode(m.Data())
 	if err != nil {
 		return err
@@ -159,18 +163,34 @@ func (w *Watcher) takeEvent(m jetstream.Msg) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.states[e.Name].State != e.State || w.states[e.Name].Cause != e.Cause {
-		note := e.Name + " is " + e.State
-		if e.Cause != "" {
-			note += ": " + e.Cause
-		}
-		if e.Detail != "" {
-			note += " (" + printable(e.Detail) + ")"
-		}
-		w.notes = append(w.notes, e.At.Local().Format(time.TimeOnly)+"  "+note)
-		w.notes = w.notes[max(0, len(w.notes)-notesKept):]
+		w.note(e.Name, e)
 	}
 	w.states[e.Name] = e
 	return nil
+}
+
+func (w *Watcher) takeRefusal(m jetstream.Msg) error {
+	e, err := events.Decode(m.Data())
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("model "+e.Name, e)
+	return nil
+}
+
+// note keeps a line for people. The caller holds mu.
+func (w *Watcher) note(who string, e events.Event) {
+	text := who + " is " + e.State
+	if e.Cause != "" {
+		text += ": " + e.Cause
+	}
+	if e.Detail != "" {
+		text += " (" + printable(e.Detail) + ")"
+	}
+	w.notes = append(w.notes, e.At.Local().Format(time.TimeOnly)+"  "+text)
+	w.notes = w.notes[max(0, len(w.notes)-notesKept):]
 }
 
 const notesKept = 100
