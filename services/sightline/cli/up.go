@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/sightline-dev/sightline/pkg/broker"
@@ -100,7 +101,7 @@ type upRun struct {
 
 	watcher *watch.Watcher
 	stop    context.CancelFunc
-	held    func(context.Context) ledger.Held
+	held    heldBefore
 	last    []watch.Camera
 }
 
@@ -111,7 +112,7 @@ func (r *upRun) watch(ctx context.Context, s *system.System) error {
 	r.stop = stop
 	failed := make(chan error, 1)
 	go func() { failed <- r.watcher.Run(watching) }()
-	r.held = func(ctx context.Context) ledger.Held { return ledger.HeldFrom(ctx, s.JS) }
+	r.held.js = s.JS
 
 	if err := r.app.welcome(s); err != nil {
 		return err
@@ -144,8 +145,23 @@ func (r *upRun) watch(ctx context.Context, s *system.System) error {
 	}
 }
 
+// heldBefore is what the every_frame streams held some time ago: what left them since then has its fate in the books, so
+// nothing is called lost too early.
+type heldBefore struct {
+	js       jetstream.JetStream
+	old, new ledger.Held
+	taken    time.Time
+}
+
+func (h *heldBefore) at(ctx context.Context, now time.Time) ledger.Held {
+	if now.Sub(h.taken) >= 4*ledger.FlushInterval {
+		h.old, h.new, h.taken = h.new, ledger.HeldFrom(ctx, h.js), now
+	}
+	return h.old
+}
+
 func (r *upRun) show(ctx context.Context, now time.Time) error {
-	rows := r.watcher.Cameras(now, r.held(ctx))
+	rows := r.watcher.Cameras(now, r.held.at(ctx, now))
 	if r.app.interactive() {
 		return r.app.drawBoard(rows, r.watcher.Notes())
 	}
@@ -165,7 +181,7 @@ func (r *upRun) settle(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil // the verdict tells what is still open
 		case now := <-tick.C:
-			r.last = r.watcher.Cameras(now, r.held(ctx))
+			r.last = r.watcher.Cameras(now, r.held.at(ctx, now))
 			open := uint64(0)
 			for _, c := range r.last {
 				open += c.Books.InFlight
