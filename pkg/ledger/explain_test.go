@@ -1,36 +1,19 @@
 package ledger
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/streams"
 )
 
 // TestExplainFindsWhatAKilledWorkerDidNotReport: the answer to a frame is stored, the report that it was is not.
 func TestExplainFindsWhatAKilledWorkerDidNotReport(t *testing.T) {
-	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := broker.Connect(server.URL(), "test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := broker.JetStream(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	js := brokertest.JetStream(t)
 	store := func(subject, name, model string) {
 		t.Helper()
 		m := nats.NewMsg(subject)
@@ -84,7 +67,8 @@ func TestExplainFindsWhatAKilledWorkerDidNotReport(t *testing.T) {
 	b.Apply(Record{
 		Camera: "cam", Epoch: 7, At: time.Now(), Route: &Route{Delivery: streams.Freshest, Models: []string{"a"}, MaxAge: time.Second},
 		Entries: []Entry{
-			{Mark: Captured, Frames: Ranges{{1, 7}}}, {Mark: Published, Frames: Ranges{{1, 7}}},
+			{Mark: Captured, Frames: Ranges{{1, 7}}},
+			{Mark: Published, Frames: Ranges{{1, 7}}},
 			{Mark: Predicted, Model: "a", Frames: Ranges{{1, 2}, {4, 7}}},
 		},
 	})

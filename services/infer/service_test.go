@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
@@ -34,23 +34,7 @@ type site struct {
 
 func newSite(t *testing.T, models ...catalog.Model) *site {
 	t.Helper()
-	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := broker.Connect(server.URL(), "test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := broker.JetStream(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	js := brokertest.JetStream(t)
 	for _, m := range models {
 		if _, err := catalog.PutModel(t.Context(), js, m); err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
@@ -28,29 +27,6 @@ import (
 
 // TestMain fails when a goroutine outlives the tests, their brokers included.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// startBroker is a real server with every stream as declared.
-func startBroker(t *testing.T) jetstream.JetStream {
-	t.Helper()
-	s, err := broker.StartEmbedded(t.Context(), "127.0.0.1", -1, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Stop)
-	nc, err := broker.Connect(s.URL(), "preprocess-test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := broker.JetStream(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
 
 // marks is a ledger that keeps lines.
 type marks struct {
@@ -140,7 +116,7 @@ func run(t *testing.T, s *stage.Stage) (stop func()) {
 }
 
 func TestStage(t *testing.T) {
-	js := startBroker(t)
+	js := brokertest.JetStream(t)
 	jpg := imagertest.JPEG(imagertest.Scene(320, 240, 0.4), 90)
 	named := func(camera string, seq uint64, models ...string) frame.Facts {
 		f := facts()
@@ -211,7 +187,7 @@ func quarantined(dlq map[string]*jetstream.RawStreamMsg, start, end string) *jet
 
 // TestStageWaitsForDeclaration: a model that is declared a moment later gets its frame, once.
 func TestStageWaitsForDeclaration(t *testing.T) {
-	js := startBroker(t)
+	js := brokertest.JetStream(t)
 	late := &lateModels{StaticModels: declared()}
 	s, err := preprocess.New(preprocess.Default(), preprocess.Deps{JetStream: js, Models: late, Imager: &preprocess.Fake{}})
 	if err != nil {
