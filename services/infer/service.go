@@ -214,7 +214,7 @@ func (s *Service) serve(ctx context.Context, m *Model) {
 	st := stage.New(stage.Config{
 		Name: "infer", Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
 		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
-		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", camera(m)) },
+		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", streams.LastToken(m.Subject)) },
 		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
 		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize,
 	}, w.handle)
@@ -226,6 +226,3 @@ func (s *Service) serve(ctx context.Context, m *Model) {
 		s.deps.Log.ErrorContext(ctx, "closing failed", slog.String("model", a.Name), slog.Any("error", err))
 	}
 }
-
-// camera is the last token of a tensor's subject.
-func camera(m stage.Message) string { return streams.LastToken(m.Subject) }

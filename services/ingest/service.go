@@ -100,9 +100,10 @@ func (s *Service) Run(ctx context.Context) (err error) {
 
 // keeper is one camera with certain settings, until they change.
 type keeper struct {
-	camera config.Camera
-	stop   context.CancelFunc
-	done   chan struct{}
+	camera  config.Camera
+	stop    context.CancelFunc
+	stopped bool
+	done    chan struct{}
 }
 
 // reconcile stops what is no longer wanted and starts what is. A camera with new settings waits for its predecessor, whose
@@ -111,11 +112,12 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 	for name, k := range keepers {
 		if e, ok := want[name]; !ok || !e.Value.Enabled || !reflect.DeepEqual(e.Value, k.camera) {
 			k.stop()
+			k.stopped = true
 		}
 	}
 	for name, e := range want {
 		before := keepers[name]
-		if !e.Value.Enabled || before != nil && reflect.DeepEqual(e.Value, before.camera) {
+		if !e.Value.Enabled || before != nil && !before.stopped {
 			continue
 		}
 		keep, stop := context.WithCancel(ctx)
@@ -130,9 +132,11 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 			s.keep(keep, k.camera)
 		})
 	}
-	for name := range keepers {
-		if e, ok := want[name]; !ok || !e.Value.Enabled {
+	for name, k := range keepers {
+		select {
+		case <-k.done:
 			delete(keepers, name)
+		default: // at work, or still ending: one that is wanted again waits for it
 		}
 	}
 }

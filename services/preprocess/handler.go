@@ -51,7 +51,7 @@ func (h *Handler) Handle(_ context.Context, m stage.Message) ([]stage.Output, er
 	if err != nil {
 		return nil, stage.Poison(err)
 	}
-	if camera := cameraOf(m.Subject); facts.Name.Camera != camera {
+	if camera := streams.LastToken(m.Subject); facts.Name.Camera != camera {
 		return nil, stage.Poison(fmt.Errorf("%s: %s on the subject of camera %q", frame.HeaderName, facts.Name, camera))
 	}
 	if !facts.Deadline.IsZero() && start.After(facts.Deadline) {

@@ -30,7 +30,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -67,7 +66,7 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 		Publisher:    d.JetStream,
 		Observer:     recycler{next: d.Observer, handler: h},
 		Log:          d.Log,
-		Quarantine:   func(m stage.Message) string { return streams.DLQSubject(Name, cameraOf(m.Subject)) },
+		Quarantine:   func(m stage.Message) string { return streams.DLQSubject(Name, streams.LastToken(m.Subject)) },
 		Identity:     identity,
 		Workers:      cfg.workers(),
 		MaxAttempts:  cfg.MaxAttempts,
@@ -92,6 +91,3 @@ func nameOf(m stage.Message) (frame.Name, bool) {
 	name, err := frame.ParseName(v[0])
 	return name, err == nil
 }
-
-// cameraOf is the last token of a frame's subject: unlike a header, it is always there and fits into a subject.
-func cameraOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

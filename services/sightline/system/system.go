@@ -27,6 +27,7 @@ import (
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/preprocess"
+	"github.com/sightline-dev/sightline/services/sightline/watch"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -48,8 +49,8 @@ type System struct {
 	URL string
 	// JS is a connection of its own, for whoever watches.
 	JS jetstream.JetStream
-	// Started is when this run began.
-	Started time.Time
+	// Started is where a watcher finds all of this run, and nothing of those before it.
+	Started watch.Start
 }
 
 // workersReady bounds how long loading models may take.
@@ -73,10 +74,14 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	if err != nil {
 		return err
 	}
-	sys := &System{URL: server.URL(), JS: js, Started: time.Now()}
 	if err := streams.Ensure(ctx, js, streams.Options{}); err != nil {
 		return err
 	}
+	started, err := watch.Now(ctx, js)
+	if err != nil {
+		return err
+	}
+	sys := &System{URL: server.URL(), JS: js, Started: started}
 	if err := r.startDemo(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package watch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ type Camera struct {
 // Watcher holds the picture. Run keeps it up to date.
 type Watcher struct {
 	js    jetstream.JetStream
-	since time.Time
+	start Start
 
 	mu     sync.Mutex
 	books  ledger.Books
@@ -65,14 +66,42 @@ type count struct {
 	n  uint64
 }
 
-// New makes a Watcher of everything since a time; Run runs it.
-func New(js jetstream.JetStream, since time.Time) *Watcher {
-	return &Watcher{js: js, since: since, states: map[string]events.Event{}, feeds: map[feedKey]*feed{}, rates: map[feedKey][]count{}}
+// Start is where a Watcher begins to read.
+type Start struct {
+	Time   time.Time // of answers and events
+	Ledger uint64    // sequence in LEDGER: its records must not begin in the middle of an epoch
+}
+
+// Now is the start for what has not happened yet.
+func Now(ctx context.Context, js jetstream.JetStream) (Start, error) {
+	stream, err := js.Stream(ctx, streams.Ledger)
+	if err != nil {
+		return Start{}, fmt.Errorf("watch %s: %w", streams.Ledger, err)
+	}
+	return Start{Time: time.Now(), Ledger: stream.CachedInfo().State.LastSeq + 1}, nil
+}
+
+// New makes a Watcher of everything from a start on; Run runs it.
+func New(js jetstream.JetStream, start Start) *Watcher {
+	return &Watcher{js: js, start: start, states: map[string]events.Event{}, feeds: map[feedKey]*feed{}, rates: map[feedKey][]count{}}
 }
 
 // Run follows the three streams until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
-	stops := make([]jetstream.ConsumeContext, 0, 4)
+	ctx, cancel := context.WithCancel(ctx)
+	following := make(chan error, 1)
+	go func() {
+		_, err := ledger.Follow(ctx, w.js, w.start.Ledger, w.takeRecord)
+		following <- err
+	}()
+	err := w.consume(ctx)
+	cancel()
+	return errors.Join(err, <-following)
+}
+
+// consume takes answers and events.
+func (w *Watcher) consume(ctx context.Context) error {
+	stops := make([]jetstream.ConsumeContext, 0, 3)
 	defer func() {
 		for _, c := range stops {
 			c.Stop()
@@ -82,13 +111,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 		stream, subject string
 		take            func(jetstream.Msg) error
 	}{
-		{streams.Ledger, streams.LedgerSubject("*"), w.takeRecord},
 		{streams.Predictions, streams.PredictionSubject("*", "*"), w.takePrediction},
 		{streams.Events, streams.EventSubject("camera", "state", "*"), w.takeState},
 		{streams.Events, streams.EventSubject("model", "refused", "*"), w.takeRefusal},
 	} {
 		c, err := w.js.OrderedConsumer(ctx, f.stream, jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{f.subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &w.since,
+			FilterSubjects: []string{f.subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &w.start.Time,
 		})
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", f.stream, err)
@@ -109,18 +137,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
-func (w *Watcher) takeRecord(m jetstream.Msg) error {
-	r, err := ledger.Decode(m.Data())
-	if err != nil {
-		return err
-	}
+func (w *Watcher) takeRecord(r ledger.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if meta, err := m.Metadata(); err == nil {
-		r.At = meta.Timestamp // one clock for all stages
-	}
 	w.books.Apply(r)
-	return nil
 }
 
 func (w *Watcher) takePrediction(m jetstream.Msg) error {
