@@ -20,11 +20,11 @@ help: ## list the targets
 .PHONY: demo
 demo: ## cameras, broker, model and console on this machine: make demo ARGS="--for 60s"
 	@scripts/setup.sh demo
-	@scripts/build.sh
+	@scripts/build.sh sightline
 	@$(ENV); exec bin/sightline up --config deploy/demo/sightline.yaml $(ARGS)
 
 .PHONY: build
-build: ## bin/sightline
+build: ## bin/: sightline and every service
 	@scripts/setup.sh build
 	@scripts/build.sh
 
@@ -51,10 +51,15 @@ tidy: ## go mod tidy in every module, and the table of licences
 .PHONY: bench
 bench: ## measure on this machine: make bench ARGS="--cameras 8"; FastestDet too where the reference data is
 	@scripts/setup.sh bench
-	@scripts/build.sh
+	@scripts/build.sh sightline
 	@$(ENV); other="$${SIGHTLINE_SHARED_DATA:-../shared/data}/models/FastestDet.onnx"; \
 	if [[ "$(ARGS)" != *--model* && -f $$other ]]; then set -- --model person --model "$$other"; fi; \
 	exec bin/sightline bench "$$@" $(ARGS)
+
+.PHONY: chaos
+chaos: ## faults on real processes, up to 15 minutes: make chaos ARGS="--only kill-infer --seed 7"
+	@scripts/setup.sh chaos
+	@scripts/chaos.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)

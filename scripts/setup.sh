@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a machine to the state that a Make target needs. Usage: scripts/setup.sh build|demo|test|lint|model|bench...
+# Brings a machine to the state that a Make target needs. Usage: scripts/setup.sh build|demo|test|lint|model|bench|chaos...
 # Each step looks first and does nothing when its result is there, so that a second run takes no time. What it makes
 # lies outside the repository, in ${XDG_CACHE_HOME:-~/.cache}/sightline. The steps are functions in scripts/setup/.
 set -euo pipefail
@@ -18,11 +18,11 @@ steps=()
 for goal in "$@"; do
   case $goal in
   build) steps+=(go packages) ;;
-  demo | bench) steps+=(go packages onnxruntime footage) ;;
+  demo | bench | chaos) steps+=(go packages onnxruntime footage) ;;
   test) steps+=(go packages onnxruntime footage gotestsum trainer node) ;;
   lint) steps+=(go packages shellcheck golangci_lint) ;;
   model) steps+=(go packages onnxruntime footage trainer) ;;
-  *) die "no goal named '$goal'" "goals: build demo bench test lint model" ;;
+  *) die "no goal named '$goal'" "goals: build demo bench chaos test lint model" ;;
   esac
 done
 

@@ -10,11 +10,19 @@ type WorkGroup struct {
 
 // WorkGroups are all work groups of a system with one model's lane.
 func WorkGroups(model string, lane Lane) []WorkGroup {
-	var out []WorkGroup
-	for _, groups := range [][]consumer{preprocessGroups(), inferGroups(model, lane)} {
-		for _, g := range groups {
-			out = append(out, WorkGroup{Stream: g.stream, Config: g.config})
-		}
+	return append(PreprocessGroups(), InferGroups(model, lane)...)
+}
+
+// PreprocessGroups are the work groups of the preprocess service.
+func PreprocessGroups() []WorkGroup { return workGroups(preprocessGroups()) }
+
+// InferGroups are the work groups of one model's lane.
+func InferGroups(model string, lane Lane) []WorkGroup { return workGroups(inferGroups(model, lane)) }
+
+func workGroups(groups []consumer) []WorkGroup {
+	out := make([]WorkGroup, len(groups))
+	for i, g := range groups {
+		out[i] = WorkGroup{Stream: g.stream, Config: g.config}
 	}
 	return out
 }

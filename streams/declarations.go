@@ -9,8 +9,10 @@ import (
 // Stream names.
 const (
 	FramesLive  = "FRAMES_LIVE"
+	FramesTwin  = "FRAMES_TWIN"
 	Frames      = "FRAMES"
 	TensorsLive = "TENSORS_LIVE"
+	TensorsTwin = "TENSORS_TWIN"
 	Tensors     = "TENSORS"
 	Predictions = "PREDICTIONS"
 	Events      = "EVENTS"
@@ -20,9 +22,12 @@ const (
 
 // Bucket names (JetStream KV).
 const (
-	CamerasBucket = "CAMERAS"
-	ModelsBucket  = "MODELS"
-	LeasesBucket  = "LEASES"
+	CamerasBucket  = "CAMERAS"
+	ModelsBucket   = "MODELS"
+	LeasesBucket   = "LEASES"
+	WorkersBucket  = "WORKERS"
+	SamplingBucket = "SAMPLING"
+	BooksBucket    = "BOOKS"
 )
 
 const (
@@ -38,6 +43,12 @@ const (
 	FrameBacklog = 4096
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
+	// WorkerTTL is how long the entry of a worker stays that stopped beating. Recovery declares it dead long before.
+	WorkerTTL = 3 * time.Second
+	// TombstoneTTL is how long it is remembered that a worker was declared dead: it may only have been stopped.
+	TombstoneTTL = time.Hour
+	// SamplingTTL is how long lowered sampling stays when nobody renews it.
+	SamplingTTL = 30 * time.Second
 	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer. A redelivery later than that, say after the
 	// broker was away for longer in mid-acknowledgement, stores the answer a second time, under the same id.
 	DuplicateWindow = 5 * time.Minute
@@ -72,16 +83,20 @@ func Streams(o Options) []jetstream.StreamConfig {
 		Discard: jetstream.DiscardOld, Duplicates: DuplicateWindow, AllowDirect: true,
 	}
 
-	framesLive, frames := live, every
+	framesLive, framesTwin, frames := live, live, every
 	framesLive.Name, framesLive.Subjects, framesLive.MaxBytes = FramesLive, []string{"frames.live.*"}, 256*mib
 	framesLive.Description = "JPEG frames of cameras with delivery freshest: a ring of the newest few per camera"
+	framesTwin.Name, framesTwin.Subjects, framesTwin.MaxBytes = FramesTwin, []string{"frames.twin.*"}, 256*mib
+	framesTwin.Description = "takes the place of FRAMES_LIVE while its node of the broker is away: on another node"
 	frames.Name, frames.Subjects, frames.MaxBytes = Frames, []string{"frames.every.*"}, 2048*mib
 	frames.Description = "JPEG frames of cameras with delivery every_frame: nothing is dropped"
 	frames.MaxMsgsPerSubject, frames.DiscardNewPerSubject = FrameBacklog, true
 
-	tensorsLive, tensors := live, every
+	tensorsLive, tensorsTwin, tensors := live, live, every
 	tensorsLive.Name, tensorsLive.Subjects, tensorsLive.MaxBytes = TensorsLive, []string{"tensors.live.*.*.*"}, 512*mib
 	tensorsLive.Description = "model input of cameras with delivery freshest, uint8 HWC"
+	tensorsTwin.Name, tensorsTwin.Subjects, tensorsTwin.MaxBytes = TensorsTwin, []string{"tensors.twin.*.*.*"}, 512*mib
+	tensorsTwin.Description = "takes the place of TENSORS_LIVE while its node of the broker is away: on another node"
 	tensors.Name, tensors.Subjects, tensors.MaxBytes = Tensors, []string{"tensors.every.*.*.*"}, 2048*mib
 	tensors.Description = "model input of cameras with delivery every_frame, uint8 HWC"
 	tensors.MaxMsgsPerSubject, tensors.DiscardNewPerSubject = TensorBacklog, true
@@ -96,7 +111,7 @@ func Streams(o Options) []jetstream.StreamConfig {
 	dlq.Name, dlq.Subjects, dlq.MaxAge, dlq.MaxBytes = DLQ, []string{"dlq.*.*"}, 7*24*time.Hour, 1024*mib
 	dlq.Description = "quarantined messages with reason, attempts, stage and model version"
 
-	return []jetstream.StreamConfig{framesLive, frames, tensorsLive, tensors, predictions, events, ledger, dlq}
+	return []jetstream.StreamConfig{framesLive, framesTwin, frames, tensorsLive, tensorsTwin, tensors, predictions, events, ledger, dlq}
 }
 
 // Buckets are all KV buckets as declared.
@@ -105,6 +120,9 @@ func Buckets(o Options) []jetstream.KeyValueConfig {
 		{Bucket: CamerasBucket, Description: "desired state of every camera, by name", History: 10, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
 		{Bucket: ModelsBucket, Description: "declaration and version of every model, by name", History: 10, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
 		{Bucket: LeasesBucket, Description: "which ingest instance owns a camera; the revision at acquisition is the epoch", History: 1, TTL: LeaseTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 16 * mib},
+		{Bucket: WorkersBucket, Description: "who is at work, and what every worker holds; an entry lives for WorkerTTL, a tombstone for the bucket's TTL", History: 1, TTL: TombstoneTTL, LimitMarkerTTL: WorkerTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
+		{Bucket: SamplingBucket, Description: "the share of frames that cameras capture while workers cannot keep up", History: 1, TTL: SamplingTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: mib},
+		{Bucket: BooksBucket, Description: "what the books of LEDGER come to, so that a reader need not begin at the beginning", History: 1, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 256 * mib},
 	}
 }
 
@@ -125,13 +143,17 @@ func preprocessGroups() []consumer {
 	return []consumer{
 		group(FramesLive, "preprocess", "frames.live.*", "preprocess workers"),
 		group(Frames, "preprocess", "frames.every.*", "preprocess workers"),
+		group(FramesTwin, "preprocess", "frames.twin.*", "preprocess workers"),
 	}
 }
 
 func inferGroups(model string, lane Lane) []consumer {
 	durable := "infer-" + model + "-" + string(lane)
+	live := TensorSubject(Freshest, model, lane, "*")
+	twin, _ := Twin(live)
 	return []consumer{
-		group(TensorsLive, durable, TensorSubject(Freshest, model, lane, "*"), "infer workers of one model and lane"),
+		group(TensorsLive, durable, live, "infer workers of one model and lane"),
 		group(Tensors, durable, TensorSubject(EveryFrame, model, lane, "*"), "infer workers of one model and lane"),
+		group(TensorsTwin, durable, twin, "infer workers of one model and lane"),
 	}
 }

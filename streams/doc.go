@@ -15,7 +15,7 @@
 // # Concurrency
 //
 // Ensure may be called by any number of processes at any time; it creates what is missing, mends what differs
-// from its declaration, and changes nothing else.
+// from its declaration, and changes nothing else. Differences says what differs without changing it.
 //
 // docs/asyncapi.yaml is generated from these declarations (go generate) and a test holds it to them.
 package streams

@@ -22,13 +22,27 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	return nil
 }
 
+// EnsureBucket does for one bucket what Ensure does for all.
+func EnsureBucket(ctx context.Context, js jetstream.JetStream, bucket string, o Options) error {
+	for _, cfg := range Buckets(o) {
+		if cfg.Bucket != bucket {
+			continue
+		}
+		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+			return fmt.Errorf("declare bucket %s: %w", bucket, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("declare bucket %s: it is not declared", bucket)
+}
+
 // Binder binds to one work group, creating its consumer as declared when it is missing.
 type Binder func(ctx context.Context) (jetstream.Consumer, error)
 
-// Preprocess are the work groups of the preprocess service: live first.
+// Preprocess are the work groups of the preprocess service: live first, its twin last.
 func Preprocess(js jetstream.JetStream) []Binder { return binders(js, preprocessGroups()) }
 
-// Infer are the work groups of one model's lane: live first.
+// Infer are the work groups of one model's lane: live first, its twin last.
 func Infer(js jetstream.JetStream, model string, lane Lane) []Binder {
 	return binders(js, inferGroups(model, lane))
 }

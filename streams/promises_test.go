@@ -261,3 +261,32 @@ func leases(t *testing.T, js jetstream.JetStream) jetstream.Stream {
 	}
 	return s
 }
+
+// TestSomebodyElseHandsAMessageBack is what handing over rests on: the broker does not ask who received a message.
+func TestSomebodyElseHandsAMessageBack(t *testing.T) {
+	js := ensured(t)
+	for i := range 3 {
+		publish(t, js, streams.FrameSubject(streams.EveryFrame, "door"), strconv.Itoa(i), strconv.Itoa(i))
+	}
+	c := worker(t, streams.Preprocess(js)[1])
+	held := fetch(t, c, 3)
+	if len(held) != 3 {
+		t.Fatalf("%d messages", len(held))
+	}
+	if err := held[0].DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := c.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sequence := range []uint64{1, 2, 1000} { // settled, held by somebody, unknown: each is answered
+		subject := streams.AckSubject(streams.Frames, "preprocess", sequence, info.Delivered.Consumer)
+		if _, err := js.Conn().RequestWithContext(t.Context(), subject, []byte("-NAK")); err != nil {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
+	if got := payloads(fetch(t, c, 10)); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("came back: %v", got)
+	}
+}

@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -47,6 +48,16 @@ func CheckToken(name string) error {
 // FrameSubject is where ingest publishes a camera's frames.
 func FrameSubject(d Delivery, camera string) string { return "frames." + d.route() + "." + camera }
 
+// Twin is the subject of the stream that takes the place of a live one while its node of the broker is away.
+func Twin(subject string) (string, bool) {
+	for _, kind := range []string{"frames.", "tensors."} {
+		if rest, ok := strings.CutPrefix(subject, kind+"live."); ok {
+			return kind + "twin." + rest, true
+		}
+	}
+	return "", false
+}
+
 // TensorSubject is where preprocess publishes a model's input.
 func TensorSubject(d Delivery, model string, lane Lane, camera string) string {
 	return "tensors." + d.route() + "." + model + "." + string(lane) + "." + camera
@@ -60,6 +71,22 @@ func EventSubject(area, kind, name string) string { return "events." + area + ".
 
 // LedgerSubject carries the fates of a camera's frames.
 func LedgerSubject(camera string) string { return "ledger." + camera }
+
+// IncidentSubject carries what befell more than one camera and what the books must know of: a worker that died, a
+// stream that was purged. It is a subject of LEDGER; no camera has such a name.
+const IncidentSubject = "ledger._incidents"
+
+// DisconnectSubject is where the broker tells of connections that ended, in deployments that import
+// $SYS.ACCOUNT.<account>.DISCONNECT under this name.
+const DisconnectSubject = "sightline.sys.disconnect"
+
+// AckSubject is where a message of a work group is acknowledged, or handed back, by somebody who did not receive it.
+// delivered is a delivery of the consumer that is not before the message's last one: the consumer sequence that its info
+// says was delivered last. A worker that received the message before can still acknowledge it too: the broker does
+// not tell them apart.
+func AckSubject(stream, consumer string, sequence, delivered uint64) string {
+	return "$JS.ACK." + stream + "." + consumer + ".1." + strconv.FormatUint(sequence, 10) + "." + strconv.FormatUint(delivered, 10) + ".0.0"
+}
 
 // DLQSubject is where a stage puts what it could not handle.
 func DLQSubject(stage, camera string) string { return "dlq." + stage + "." + camera }

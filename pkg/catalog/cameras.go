@@ -15,11 +15,7 @@ import (
 
 // FollowCameras follows the bucket CAMERAS until ctx ends.
 func FollowCameras(ctx context.Context, js jetstream.JetStream, log *slog.Logger) (*View[config.Camera], error) {
-	kv, err := js.KeyValue(ctx, streams.CamerasBucket)
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", streams.CamerasBucket, err)
-	}
-	return Follow(ctx, kv, config.ParseStored, log)
+	return Follow(ctx, js, streams.CamerasBucket, config.ParseStored, log)
 }
 
 // Cameras are what CAMERAS holds now, by name, and the keys whose values cannot be read, say because a newer version wrote

@@ -44,11 +44,7 @@ type Models struct{ *View[Model] }
 
 // FollowModels follows the bucket MODELS until ctx ends.
 func FollowModels(ctx context.Context, js jetstream.JetStream, log *slog.Logger) (Models, error) {
-	kv, err := js.KeyValue(ctx, streams.ModelsBucket)
-	if err != nil {
-		return Models{}, fmt.Errorf("bucket %s: %w", streams.ModelsBucket, err)
-	}
-	v, err := Follow(ctx, kv, decodeModel, log)
+	v, err := Follow(ctx, js, streams.ModelsBucket, decodeModel, log)
 	return Models{v}, err
 }
 

@@ -5,21 +5,29 @@
 //
 // A View holds the latest value of every key and follows changes; it survives broker restarts. A value that cannot be
 // read is reported and leaves the earlier one in place: a bad write never takes a working camera away.
+//
+// # When the bucket is deleted
+//
+// A View notices that its bucket was deleted and made anew, within a few seconds. An empty new bucket says that somebody
+// deleted the desired state, not that nothing is desired: nobody meant to stop every camera, and to stop them would turn a
+// slip into blindness. So a View keeps what it had, and takes the new bucket's values over as they come. Once somebody has
+// written to the new bucket, and then nothing for settleFor, it is the desired state again: what it lacks is gone. A
+// process that starts while it is empty knows nothing of the former state.
 package catalog
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Entry is one value of a bucket and the revision under which it was written.
+// Entry is one value of a bucket and the revision under which it was written. Revisions of a key grow and are never used
+// twice, even when the bucket was made anew.
 type Entry[T any] struct {
 	Value    T
 	Revision uint64
@@ -33,44 +41,31 @@ type View[T any] struct {
 }
 
 // Follow fills a View with what the bucket holds now and keeps it up to date until ctx ends.
-func Follow[T any](ctx context.Context, kv jetstream.KeyValue, decode func([]byte) (T, error), log *slog.Logger) (*View[T], error) {
-	watcher, err := kv.WatchAll(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("follow bucket %s: %w", kv.Bucket(), err)
+func Follow[T any](ctx context.Context, js jetstream.JetStream, bucket string, decode func([]byte) (T, error), log *slog.Logger) (*View[T], error) {
+	f := &follower[T]{
+		js: js, bucket: bucket, decode: decode, sums: map[string][sha256.Size]byte{}, log: log.With(slog.String("bucket", bucket)),
+		view: &View[T]{entries: map[string]Entry[T]{}, changed: make(chan struct{})},
 	}
-	v := &View[T]{entries: map[string]Entry[T]{}, changed: make(chan struct{})}
-	filled := make(chan struct{})
-	go v.follow(watcher.Updates(), filled, decode, log.With(slog.String("bucket", kv.Bucket())))
-	select {
-	case <-filled:
-		return v, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("follow bucket %s: %w", kv.Bucket(), context.Cause(ctx))
-	case <-time.After(fillTimeout):
-		return nil, errors.Join(fmt.Errorf("follow bucket %s: no answer within %s", kv.Bucket(), fillTimeout), watcher.Stop())
+	fill, cancel := context.WithTimeoutCause(ctx, fillTimeout, fmt.Errorf("no answer within %s", fillTimeout))
+	defer cancel()
+	if err := f.open(fill, ctx); err != nil {
+		return nil, fmt.Errorf("follow bucket %s: %w", bucket, err)
 	}
-}
-
-const fillTimeout = 10 * time.Second
-
-// follow ends when the watcher does, that is with its context.
-func (v *View[T]) follow(updates <-chan jetstream.KeyValueEntry, filled chan struct{}, decode func([]byte) (T, error), log *slog.Logger) {
-	for e := range updates {
-		if e == nil { // everything that was there has been read
-			close(filled)
-			continue
+	for !f.filled {
+		select {
+		case e, ok := <-f.watcher.Updates():
+			if !ok {
+				f.close()
+				return nil, fmt.Errorf("follow bucket %s: the watch ended", bucket)
+			}
+			f.take(e)
+		case <-fill.Done():
+			f.close()
+			return nil, fmt.Errorf("follow bucket %s: %w", bucket, context.Cause(fill))
 		}
-		if e.Operation() != jetstream.KeyValuePut {
-			v.set(e.Key(), nil)
-			continue
-		}
-		value, err := decode(e.Value())
-		if err != nil {
-			log.Error("unreadable value, keeping the earlier one", slog.String("key", e.Key()), slog.Uint64("revision", e.Revision()), slog.Any("error", err))
-			continue
-		}
-		v.set(e.Key(), &Entry[T]{value, e.Revision()})
 	}
+	go f.run(ctx)
+	return f.view, nil
 }
 
 func (v *View[T]) set(key string, e *Entry[T]) {
@@ -83,6 +78,18 @@ func (v *View[T]) set(key string, e *Entry[T]) {
 	}
 	close(v.changed)
 	v.changed = make(chan struct{})
+}
+
+// keep drops every key that is not in keys.
+func (v *View[T]) keep(keys map[string]bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := len(v.entries)
+	maps.DeleteFunc(v.entries, func(k string, _ Entry[T]) bool { return !keys[k] })
+	if len(v.entries) != before {
+		close(v.changed)
+		v.changed = make(chan struct{})
+	}
 }
 
 // Get is the value of a key.

@@ -29,6 +29,14 @@ type Process struct {
 	LogFormat string
 	// OrtLibrary is the path of the ONNX Runtime library; empty searches where the system does.
 	OrtLibrary string
+	// Region is where the process runs, as operators call it.
+	Region string
+	// Models is the model repository of an infer process.
+	Models string
+	// Workers is how many messages preprocess and infer work on at the same time; 0 is one for each CPU.
+	Workers int
+	// Capacity is how many cameras an ingest process captures at most.
+	Capacity int
 	// Replicas of streams and buckets that must survive a node of the broker: 1, 3 or 5.
 	Replicas int
 }
@@ -45,7 +53,7 @@ func DefaultProcess() Process {
 	host, _ := os.Hostname()
 	return Process{
 		Config: "sightline.yaml", NATS: nats, Instance: instanceName(host),
-		LogLevel: slog.LevelInfo, LogFormat: LogText, Replicas: 1,
+		LogLevel: slog.LevelInfo, LogFormat: LogText, Replicas: 1, Models: "models", Capacity: defaultCapacity,
 	}
 }
 
@@ -76,6 +84,10 @@ func processVariables() []variable {
 		{"SIGHTLINE_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", "the least level that is logged", setLogLevel},
 		{"SIGHTLINE_LOG_FORMAT", LogText, "`text` or `json`", "how log lines look", setLogFormat},
 		{"SIGHTLINE_ORT_LIBRARY", "the system's", "a path", "the ONNX Runtime library", func(p *Process, v string) (string, string) { p.OrtLibrary = v; return "", "" }},
+		{"SIGHTLINE_REGION", "none", "1 to 63 letters, digits, `-`, `_`", "where the process runs; shown by `sightline workers`", setRegion},
+		{"SIGHTLINE_MODELS", "models", "a path", "the model repository of an infer process", func(p *Process, v string) (string, string) { p.Models = v; return "", "" }},
+		{"SIGHTLINE_WORKERS", "one for each CPU", "1 to 256", "how many messages a preprocess or infer process works on at the same time", setCount(func(p *Process) *int { return &p.Workers }, maxProcessWorkers)},
+		{"SIGHTLINE_CAPACITY", strconv.Itoa(defaultCapacity), "1 to " + strconv.Itoa(maxCameras), "how many cameras an ingest process captures at most", setCount(func(p *Process) *int { return &p.Capacity }, maxCameras)},
 		{"SIGHTLINE_REPLICAS", "1", "1, 3 or 5", "copies of streams and buckets that must survive a node of the broker", setReplicas},
 		{"SIGHTLINE_FOOTAGE", "none", "a path", "what the demo and the benchmark play; read as `${SIGHTLINE_FOOTAGE}` in sightline.yaml", nil},
 		{"SIGHTLINE_SKIP_PACKAGES", "none", "1", "`make` installs no system packages", nil},
@@ -116,6 +128,31 @@ func setLogFormat(p *Process, v string) (message, hint string) {
 	}
 	p.LogFormat = v
 	return "", ""
+}
+
+func setRegion(p *Process, v string) (message, hint string) {
+	if streams.CheckToken(v) != nil {
+		return "is not a name", "write 1 to 63 letters, digits, - or _, beginning with a letter or digit"
+	}
+	p.Region = v
+	return "", ""
+}
+
+const (
+	maxProcessWorkers = 256
+	defaultCapacity   = 64
+)
+
+// setCount reads a number from 1 to most.
+func setCount(field func(*Process) *int, most int) func(*Process, string) (message, hint string) {
+	return func(p *Process, v string) (message, hint string) {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > most {
+			return "is out of range", "write 1 to " + strconv.Itoa(most)
+		}
+		*field(p) = n
+		return "", ""
+	}
 }
 
 func setReplicas(p *Process, v string) (message, hint string) {

@@ -11,14 +11,14 @@ func TestProcessFromEnv(t *testing.T) {
 	got, warnings, err := ProcessFromEnv([]string{
 		"SIGHTLINE_CONFIG=/etc/s.yaml", "SIGHTLINE_NATS_URL=nats://u:hunter2@a,nats://b:4223", "SIGHTLINE_INSTANCE=gpu-1",
 		"SIGHTLINE_DATA_DIR=/var/s", "SIGHTLINE_LOG_LEVEL=DEBUG", "SIGHTLINE_LOG_FORMAT=json", "SIGHTLINE_ORT_LIBRARY=/ort.so",
-		"SIGHTLINE_REPLICAS=3", "PATH=/bin", "SIGHTLINE_FOOTAGE=x",
+		"SIGHTLINE_REPLICAS=3", "SIGHTLINE_REGION=eu", "SIGHTLINE_MODELS=/m", "SIGHTLINE_WORKERS=2", "SIGHTLINE_CAPACITY=9", "PATH=/bin", "SIGHTLINE_FOOTAGE=x",
 	})
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
 	want := Process{
 		Config: "/etc/s.yaml", NATS: got.NATS, Instance: "gpu-1", DataDir: "/var/s", LogLevel: slog.LevelDebug, LogFormat: "json",
-		OrtLibrary: "/ort.so", Replicas: 3,
+		OrtLibrary: "/ort.so", Replicas: 3, Region: "eu", Models: "/m", Workers: 2, Capacity: 9,
 	}
 	if !reflect.DeepEqual(got, want) || got.NATS.Reveal() != "nats://u:hunter2@a,nats://b:4223" || got.Validate() != nil {
 		t.Errorf("%+v", got)

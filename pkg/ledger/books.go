@@ -9,16 +9,9 @@ import (
 	"github.com/sightline-dev/sightline/streams"
 )
 
-const (
-	// settleAfter is added to a camera's max_age before the books conclude anything: two flush intervals of two
-	// stages, and room for a slow broker.
-	settleAfter = 3 * time.Second
-	// everySettle is when an every_frame frame that no stream holds any more counts as lost.
-	everySettle = 15 * time.Second
-	// closeAfter is when the books close on what they had to conclude themselves: until then a reporter that was
-	// cut off may still tell better.
-	closeAfter = 2 * time.Minute
-)
+// closeAfter is when the books close on what they had to conclude themselves: until then a reporter that was
+// cut off may still tell better.
+const closeAfter = 2 * time.Minute
 
 // Line is one row of the books: a camera as seen by one model.
 type Line struct {
@@ -42,7 +35,7 @@ func (l Line) Balanced() bool {
 
 // Held tells how many messages the every_frame streams still hold for a camera and model. Nil means unknown:
 // then nothing of an every_frame camera is called lost. The figures must be older than the records by a few flush
-// intervals: what left a stream since then has its fate in the books, so nothing is called lost too early.
+// intervals (HeldBefore): what left a stream since then has its fate in the books, so nothing is called lost too early.
 type Held func(camera, model string) uint64
 
 // Books are the fold over ledger records. The zero value is ready.
@@ -50,35 +43,76 @@ type Books struct {
 	// Unreadable counts the records that Read had to skip.
 	Unreadable uint64
 
-	cameras map[string]*camera
+	cameras   map[string]*camera
+	incidents []Incident
+	newest    time.Time // of what was told
+	paces     paces
+	audited   bool // somebody explains: nothing becomes final before it was looked up
+	breaks    int  // how often the records broke off; a camera with as many has been closed for the last one
 }
 
 type camera struct {
-	epochs map[uint64]*epoch
-	closed map[string]*Line // per model: what is final
+	name    string
+	epochs  map[uint64]*epoch
+	retired uint64            // epochs up to this one are in closed altogether
+	closed  map[string]*Line  // per model: what is final
+	told    map[string]uint64 // per model: how many are known to be lost, see Auditor
+	breaks  int               // see Books
+	changed bool              // since the last checkpoint
+}
+
+// moment is what a look at the books needs beside them.
+type moment struct {
+	now       time.Time
+	held      Held
+	pace      pace
+	incidents []Incident
+	audited   bool
+}
+
+func (b *Books) at(now time.Time, held Held) moment {
+	return moment{now, held, b.paces.pace(), b.incidents, b.audited}
 }
 
 // epoch holds what is not final yet.
 type epoch struct {
-	route                      *Route // nil while nobody has said it
-	routeAt                    time.Time
-	captured, published, taken Ranges
-	fates                      map[entryKey]*Ranges // those that concern every model
-	models                     map[string]*modelMarks
-	clock                      clock
-	final                      uint64 // everything up to here is in camera.closed
+	route               *Route // nil while nobody has said it
+	routeAt             time.Time
+	heard               time.Time // of the newest record
+	captured, published Ranges
+	work                work                 // preprocess's
+	fates               map[entryKey]*Ranges // those that concern every model
+	models              map[string]*modelMarks
+	clock               clock
+	asked               map[string]asked    // by model: what was looked up
+	reach               map[Incident]uint64 // which frames an incident may concern: up to there
+	final               uint64              // everything up to here is in camera.closed
 }
 
 type modelMarks struct {
-	forwarded, taken Ranges
-	fates            map[entryKey]*Ranges
+	forwarded Ranges
+	work      work // infer's
+	fates     map[entryKey]*Ranges
+}
+
+// Take adds a message of LEDGER, a record or an incident.
+func (b *Books) Take(m Message) {
+	if m.Record != nil {
+		b.Apply(*m.Record)
+	}
+	if m.Incident != nil {
+		b.Befall(*m.Incident)
+	}
 }
 
 // Apply adds a record. Records may come in any order and more than once.
 func (b *Books) Apply(r Record) {
 	e := b.epoch(r)
+	if e == nil {
+		return
+	}
 	for _, entry := range r.Entries {
-		e.add(entry, r.At)
+		e.add(entry, r)
 	}
 }
 
@@ -86,50 +120,67 @@ func (b *Books) Apply(r Record) {
 // or their fate in records that are gone, so the books begin behind them.
 func (b *Books) begin(r Record) {
 	e := b.epoch(r)
+	if e == nil {
+		return
+	}
 	for _, entry := range r.Entries {
 		e.final = max(e.final, entry.Frames.Last())
 	}
 }
 
-// epoch is what is kept of a record's epoch.
+// epoch is what is kept of a record's epoch, nil when that is final altogether.
 func (b *Books) epoch(r Record) *epoch {
 	if b.cameras == nil {
 		b.cameras = map[string]*camera{}
 	}
+	b.newest = later(b.newest, r.At)
+	b.paces.add(r)
 	c := b.cameras[r.Camera]
 	if c == nil {
-		c = &camera{epochs: map[uint64]*epoch{}, closed: map[string]*Line{}}
+		c = &camera{name: r.Camera, breaks: b.breaks, epochs: map[uint64]*epoch{}, closed: map[string]*Line{}}
 		b.cameras[r.Camera] = c
 	}
+	if r.Epoch <= c.retired {
+		return nil
+	}
+	c.changed = true
 	e := c.epochs[r.Epoch]
 	if e == nil {
 		e = &epoch{fates: map[entryKey]*Ranges{}, models: map[string]*modelMarks{}}
 		c.epochs[r.Epoch] = e
 	}
+	e.heard = later(e.heard, r.At)
 	if r.Route != nil && (e.route == nil || r.At.After(e.routeAt)) {
 		e.route, e.routeAt = r.Route, r.At
 	}
 	return e
 }
 
-func (e *epoch) add(entry Entry, at time.Time) {
+func (e *epoch) add(entry Entry, r Record) {
 	frames := entry.Frames.Minus(Ranges{{0, e.final}})
 	if len(frames) == 0 {
 		return
 	}
 	// A frame that anybody saw was captured, even when the ingest that captured it died before it said so.
-	e.clock.add(frames.Last(), at)
+	e.clock.add(frames.Last(), r.At)
 	e.captured.AddAll(frames)
-	marks := &e.taken
+	w := &e.work
+	if entry.Model != "" && (entry.Mark == Taken || entry.Mark == Returned) {
+		w = &e.model(entry.Model).work
+	}
+	h := hand{r.Stage, r.Instance, r.Run, entry.Again}
+	var marks *Ranges
 	switch entry.Mark {
 	case Captured:
 		return
 	case Published:
 		marks = &e.published
 	case Taken:
-		if entry.Model != "" {
-			marks = &e.model(entry.Model).taken
-		}
+		w.taken.AddAll(frames)
+		marks = &w.of(h).taken
+	case Returned: // so it had been taken, whether that was told or not
+		w.taken.AddAll(frames)
+		marks = &w.of(h).returned
 	case Forwarded:
 		marks = &e.model(entry.Model).forwarded
 	case Predicted, Superseded, Expired, Quarantined:
@@ -157,16 +208,20 @@ func (e *epoch) model(name string) *modelMarks {
 	return m
 }
 
+// Pace is how often reporters report, as they told lately.
+func (b *Books) Pace() time.Duration { return time.Duration(b.paces.pace()) }
+
 // Lines are the books at a time, one line per camera and model, sorted. Time must not go backwards from one call
 // to the next: what is old enough is made final.
 func (b *Books) Lines(now time.Time, held Held) []Line {
 	var lines []Line
-	for name, c := range b.cameras {
+	at := b.at(now, held)
+	for _, c := range b.cameras {
 		for _, model := range c.modelNames() {
-			lines = append(lines, c.line(name, model, now, held))
+			lines = append(lines, c.line(model, at))
 		}
 	}
-	b.close(now, held, false)
+	b.close(at, false)
 	slices.SortFunc(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.Model, b.Model))
 	})
@@ -218,30 +273,33 @@ func (c *camera) last() uint64 {
 	return last
 }
 
-func (c *camera) line(name, model string, now time.Time, held Held) Line {
-	l := Line{Camera: name, Model: model, Reasons: map[string]uint64{}}
+func (c *camera) line(model string, at moment) Line {
+	l := Line{Camera: c.name, Model: model, Reasons: map[string]uint64{}}
 	last := c.last()
 	route, _ := c.routeOf(last)
 	l.Delivery = route.Delivery
 	if done := c.closed[model]; done != nil {
 		l.addCounts(*done)
 	}
-	var stale uint64 // of every_frame: older than everySettle and without a fate
+	var stale, purged uint64 // of every_frame: without a fate for too long
 	for id, e := range c.epochs {
 		if route, _ := c.routeOf(id); len(e.captured) == 0 || !slices.Contains(e.modelNames(route), model) {
 			continue
 		}
-		v := c.judge(id, last, model, now)
+		v := c.judge(id, last, model, at)
 		v.count(&l)
 		stale += v.waiting.Count()
+		purged += v.purged.Count()
 	}
-	if stale > 0 { // every_frame only: what a stream still holds is in flight, the rest is lost
-		lost := uint64(0)
-		if held != nil {
-			lost = stale - min(stale, held(name, model))
+	if stale > 0 { // every_frame only: what a stream still holds is in flight, the rest was purged or is lost
+		missing := uint64(0)
+		if at.held != nil {
+			missing = stale - min(stale, at.held(c.name, model))
 		}
-		l.Lost += lost
-		l.InFlight += stale - lost
+		purged = min(purged, missing)
+		l.addFate(Expired, reasonPurged, purged)
+		l.Lost += missing - purged
+		l.InFlight += stale - missing
 	}
 	return l
 }

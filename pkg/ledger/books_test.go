@@ -37,21 +37,21 @@ func TestBooksInAnyOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := live(t, rapid.IntRange(1, 3).Draw(t, "epochs"), 20)
-		records := w.records(300 * time.Millisecond)
-		shuffled := slices.Clone(records)
+		told := w.messages(300 * time.Millisecond)
+		shuffled := slices.Clone(told)
 		for range rapid.IntRange(0, 10).Draw(t, "repeated") {
-			shuffled = append(shuffled, rapid.SampledFrom(records).Draw(t, "again"))
+			shuffled = append(shuffled, rapid.SampledFrom(told).Draw(t, "again"))
 		}
 		r := rand.New(rand.NewSource(rapid.Int64().Draw(t, "seed")))
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 
 		for _, after := range []time.Duration{0, time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second, time.Hour} {
 			var inOrder, anyOrder Books
-			for _, r := range records {
-				inOrder.Apply(r)
+			for _, m := range told {
+				inOrder.Take(m)
 			}
-			for _, r := range shuffled {
-				anyOrder.Apply(r)
+			for _, m := range shuffled {
+				anyOrder.Take(m)
 			}
 			got := anyOrder.Lines(start.Add(after), nil)
 			sameLines(t, "in any order", got, inOrder.Lines(start.Add(after), nil))
@@ -69,24 +69,47 @@ func TestBooksWhileTheyGrow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := live(t, rapid.IntRange(1, 3).Draw(t, "epochs"), 120)
-		records := w.records(500 * time.Millisecond)
+		told := w.messages(500 * time.Millisecond)
 		var b Books
-		for i, r := range records {
-			b.Apply(r)
+		for i, m := range told {
+			b.Take(m)
 			if i%3 == 0 {
-				partition(t, b.Lines(r.At, nil))
+				partition(t, b.Lines(m.told(), nil))
 			}
 		}
 		end := start.Add(time.Hour)
 		sameLines(t, "the truth", b.Lines(end, nil), w.lines())
 		for range 20 { // late
-			b.Apply(rapid.SampledFrom(records).Draw(t, "late"))
+			b.Take(rapid.SampledFrom(told).Draw(t, "late"))
 		}
 		sameLines(t, "after late records", b.Lines(end, nil), w.lines())
 		for id, e := range b.cameras["cam"].epochs {
-			if len(e.captured)+len(e.published)+len(e.taken)+len(e.fates)+len(e.clock) > 0 {
+			if len(e.captured)+len(e.published)+len(e.work.taken)+len(e.fates)+len(e.clock)+len(e.work.hands)+len(e.reach) > 0 {
 				t.Fatalf("epoch %d was not closed: %+v", id, e)
 			}
+		}
+	})
+}
+
+// A purge explains what was in the stream that was purged, and nothing else.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	none := func(string, string) uint64 { return 0 }
+	rapid.Check(t, func(t *rapid.T) {
+		w := every(t, 40)
+		var b Books
+		for i, m := range w.messages(500 * time.Millisecond) {
+			b.Take(m)
+			if i%3 == 0 {
+				partition(t, b.Lines(m.told(), none))
+			}
+		}
+		if len(w.said) == 0 {
+			return
+		}
+		partition(t, b.Lines(start.Add(10*time.Second), func(string, string) uint64 { return 5 }))
+		for range 2 { // the second time from what is closed
+			sameLines(t, "the truth", b.Lines(start.Add(2*time.Hour), none), w.lines())
 		}
 	})
 }
@@ -124,6 +147,18 @@ func figures(l Line) string {
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	hold := func(n uint64) Held { return func(string, string) uint64 { return n } }
+	from := func(r Record, stage, instance string) Record {
+		r.Stage, r.Instance, r.Run = stage, instance, start.Add(-time.Hour).UnixMilli()
+		return r
+	}
+	ended := func(stage, instance string) Incident {
+		return Incident{Kind: WorkerEnded, Stage: stage, Instance: instance, At: start}
+	}
+	purged := func(stream, filter string) Incident {
+		return Incident{Kind: StreamPurged, Stream: stream, Filter: filter, At: start}
+	}
+	ring := []Record{routed(record(1, start, Captured, "", 1, 3), streams.Freshest, "m"), record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 1, 2), record(1, start, Predicted, "m", 1, 1)}
+	with := func(more ...Record) []Record { return append(slices.Clone(ring), more...) }
 	live := routed(record(1, start, Captured, "", 1, 3), streams.Freshest, "m")
 	every := routed(record(1, start, Captured, "", 1, 10), streams.EveryFrame, "m")
 	for _, c := range []struct {
@@ -132,36 +167,65 @@ func TestEvidence(t *testing.T) {
 		after   time.Duration
 		held    Held
 		want    string
-	}{
-		{"young frames are in flight", []Record{live}, 4*time.Second - 1, nil, "captured 3, in flight 3"},
-		{"nobody acknowledged them", []Record{live}, 4 * time.Second, nil, "captured 3, lost 3"},
-		{"the newest may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2"},
-		{"until it is older than the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 13 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/frame_ring 1, superseded/frame_ring 2"},
-		{"a newer epoch took its place", []Record{live, record(1, start, Published, "", 1, 3), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 3, superseded/frame_ring 3"},
-		{"a newer epoch without a frame did not", []Record{live, record(1, start, Published, "", 1, 3), routed(Record{Camera: "cam", Epoch: 2, At: start}, streams.Freshest, "m")}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2"},
-		{"taken without a fate is lost", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2)}, 13 * time.Second, nil, "captured 3, superseded 1, expired 1, lost 1, expired/frame_ring 1, superseded/frame_ring 1"},
-		{"also when the camera was taken over", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 2, lost 1, superseded/frame_ring 2"},
-		{"what ingest still had died with it", []Record{live, record(1, start, Published, "", 1, 1), record(1, start, Taken, "", 1, 1), record(1, start, Predicted, "m", 1, 1), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 2, superseded 2, superseded/restart 2"},
-		{"the newest tensor may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 1, 3), record(1, start, Forwarded, "m", 1, 2), record(1, start, Expired, "", 3, 3)}, 4 * time.Second, nil, "captured 3, superseded 1, expired 1, in flight 1, superseded/tensor_ring 1"},
-		{"a frame that only infer saw was captured", []Record{live, record(1, start, Predicted, "m", 1, 7)}, 0, nil, "captured 7, predicted 7"},
-		{"an answer outweighs other fates", []Record{live, record(1, start, Predicted, "m", 1, 1), record(1, start, Expired, "", 1, 2), record(1, start, Quarantined, "", 2, 3)}, 0, nil, "captured 3, predicted 1, quarantined 2"},
-		{"a mark of a newer version is no fate", []Record{live, record(1, start, "admired", "m", 1, 3)}, 4 * time.Second, nil, "captured 3, lost 3"},
-		{"no route, no judgement", []Record{record(1, start, Captured, "", 1, 3), record(1, start, Predicted, "m", 1, 1)}, time.Hour, nil, "captured 3, predicted 1, in flight 2"},
-		{"the route of an earlier epoch will do", []Record{live, record(1, start, Predicted, "m", 1, 3), record(2, start, Captured, "", 1, 2)}, time.Hour, nil, "captured 5, predicted 3, lost 2"},
 
-		{"every frame waits", []Record{every}, 15*time.Second - 1, hold(0), "captured 10, in flight 10"},
-		{"unknown is not lost", []Record{every}, time.Hour, nil, "captured 10, in flight 10"},
-		{"held is in flight", []Record{every}, time.Hour, hold(10), "captured 10, in flight 10"},
-		{"held in part", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(5), "captured 10, predicted 3, in flight 5, lost 2"},
-		{"held no more", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(0), "captured 10, predicted 3, lost 7"},
-		{"more held than missing", []Record{every, record(1, start, Predicted, "m", 1, 9)}, 15 * time.Second, hold(50), "captured 10, predicted 9, in flight 1"},
-		{"over a restart", []Record{every, record(2, start, Captured, "", 1, 5)}, 15 * time.Second, hold(12), "captured 15, in flight 12, lost 3"},
+		incident Incident
+	}{
+		{"young frames are in flight", []Record{live}, 4*time.Second - 1, nil, "captured 3, in flight 3", Incident{}},
+		{"nobody acknowledged them", []Record{live}, 4 * time.Second, nil, "captured 3, lost 3", Incident{}},
+		{"the newest may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2", Incident{}},
+		{"until it is older than the ring", []Record{live, record(1, start, Published, "", 1, 3)}, 13 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/frame_ring 1, superseded/frame_ring 2", Incident{}},
+		{"a newer epoch took its place", []Record{live, record(1, start, Published, "", 1, 3), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 3, superseded/frame_ring 3", Incident{}},
+		{"a newer epoch without a frame did not", []Record{live, record(1, start, Published, "", 1, 3), routed(Record{Camera: "cam", Epoch: 2, At: start}, streams.Freshest, "m")}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2", Incident{}},
+		{"taken without a fate is lost", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2)}, 13 * time.Second, nil, "captured 3, superseded 1, expired 1, lost 1, expired/frame_ring 1, superseded/frame_ring 1", Incident{}},
+		{"also when the camera was taken over", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 2, 2), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 1, superseded 2, lost 1, superseded/frame_ring 2", Incident{}},
+		{"what ingest still had died with it", []Record{live, record(1, start, Published, "", 1, 1), record(1, start, Taken, "", 1, 1), record(1, start, Predicted, "m", 1, 1), record(2, start, Captured, "", 1, 1), record(2, start, Predicted, "m", 1, 1)}, 4 * time.Second, nil, "captured 4, predicted 2, superseded 2, superseded/restart 2", Incident{}},
+		{"the newest tensor may still be in the ring", []Record{live, record(1, start, Published, "", 1, 3), record(1, start, Taken, "", 1, 3), record(1, start, Forwarded, "m", 1, 2), record(1, start, Expired, "", 3, 3)}, 4 * time.Second, nil, "captured 3, superseded 1, expired 1, in flight 1, superseded/tensor_ring 1", Incident{}},
+		{"a frame that only infer saw was captured", []Record{live, record(1, start, Predicted, "m", 1, 7)}, 0, nil, "captured 7, predicted 7", Incident{}},
+		{"an answer outweighs other fates", []Record{live, record(1, start, Predicted, "m", 1, 1), record(1, start, Expired, "", 1, 2), record(1, start, Quarantined, "", 2, 3)}, 0, nil, "captured 3, predicted 1, quarantined 2", Incident{}},
+		{"a mark of a newer version is no fate", []Record{live, record(1, start, "admired", "m", 1, 3)}, 4 * time.Second, nil, "captured 3, lost 3", Incident{}},
+		{"no route, no judgement", []Record{record(1, start, Captured, "", 1, 3), record(1, start, Predicted, "m", 1, 1)}, time.Hour, nil, "captured 3, predicted 1, in flight 2", Incident{}},
+		{"the route of an earlier epoch will do", []Record{live, record(1, start, Predicted, "m", 1, 3), record(2, start, Captured, "", 1, 2)}, time.Hour, nil, "captured 5, predicted 3, lost 2", Incident{}},
+
+		{"every frame waits", []Record{every}, 15*time.Second - 1, hold(0), "captured 10, in flight 10", Incident{}},
+		{"unknown is not lost", []Record{every}, time.Hour, nil, "captured 10, in flight 10", Incident{}},
+		{"held is in flight", []Record{every}, time.Hour, hold(10), "captured 10, in flight 10", Incident{}},
+		{"held in part", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(5), "captured 10, predicted 3, in flight 5, lost 2", Incident{}},
+		{"held no more", []Record{every, record(1, start, Predicted, "m", 1, 3)}, 15 * time.Second, hold(0), "captured 10, predicted 3, lost 7", Incident{}},
+		{"more held than missing", []Record{every, record(1, start, Predicted, "m", 1, 9)}, 15 * time.Second, hold(50), "captured 10, predicted 9, in flight 1", Incident{}},
+		{"over a restart", []Record{every, record(2, start, Captured, "", 1, 5)}, 15 * time.Second, hold(12), "captured 15, in flight 12, lost 3", Incident{}},
+
+		{"taken and not given back is lost", with(), 4 * time.Second, nil, "captured 3, predicted 1, in flight 1, lost 1", Incident{}},
+		{"given back and a newer one came", with(record(1, start, Returned, "", 2, 2)), 4 * time.Second, nil, "captured 3, predicted 1, superseded 1, in flight 1, superseded/returned 1", Incident{}},
+		{"given back by another", with(from(record(1, start, Returned, "", 2, 2), "preprocess", "b")), 4 * time.Second, nil, "captured 3, predicted 1, in flight 1, lost 1", Incident{}},
+		{"the newest, given back, may be in the ring", with(record(1, start, Taken, "", 3, 3), record(1, start, Returned, "", 2, 3)), 4 * time.Second, nil, "captured 3, predicted 1, superseded 1, in flight 1, superseded/returned 1", Incident{}},
+		{"until it is older than the ring", with(record(1, start, Taken, "", 3, 3), record(1, start, Returned, "", 2, 3)), 13 * time.Second, nil, "captured 3, predicted 1, superseded 1, expired 1, expired/returned 1, superseded/returned 1", Incident{}},
+		{"a tensor given back", with(record(1, start, Taken, "", 3, 3), record(1, start, Forwarded, "m", 2, 3), record(1, start, Taken, "m", 2, 2), record(1, start, Returned, "m", 2, 2)), 4 * time.Second, nil, "captured 3, predicted 1, superseded 1, in flight 1, superseded/returned 1", Incident{}},
+		{"a frame given back whose tensor is in hand", with(record(1, start, Taken, "", 3, 3), record(1, start, Returned, "", 2, 2), record(1, start, Forwarded, "m", 2, 3), record(1, start, Taken, "m", 2, 2)), 4 * time.Second, nil, "captured 3, predicted 1, in flight 1, lost 1", Incident{}},
+		{"an answer after it was given back", with(record(1, start, Returned, "", 2, 2), record(1, start, Predicted, "m", 2, 2)), 4 * time.Second, nil, "captured 3, predicted 2, in flight 1", Incident{}},
+		{"every frame given back is the stream's", []Record{every, record(1, start, Taken, "", 1, 10), record(1, start, Returned, "", 1, 10)}, 15 * time.Second, hold(4), "captured 10, in flight 4, lost 6", Incident{}},
+
+		{"who had it died", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), from(record(1, start, Taken, "", 2, 2), "preprocess", "b"), record(1, start, Returned, "", 2, 2)), 4 * time.Second, nil, "captured 3, predicted 1, superseded 1, in flight 1, superseded/worker_died 1", ended("preprocess", "b")},
+		{"who had the newest died long ago", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), record(1, start, Returned, "", 2, 2)), 13 * time.Second, nil, "captured 3, predicted 1, superseded 1, expired 1, expired/worker_died 1, superseded/returned 1", ended("preprocess", "b")},
+		{"another stage's instance of that name died", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), record(1, start, Returned, "", 2, 2)), 13 * time.Second, nil, "captured 3, predicted 1, superseded 1, lost 1, superseded/returned 1", ended("infer", "b")},
+		{"the death of a worker explains nothing of every frame", []Record{every, from(record(1, start, Taken, "", 1, 10), "preprocess", "b")}, 15 * time.Second, hold(4), "captured 10, in flight 4, lost 6", ended("preprocess", "b")},
+		{"frames captured later have nothing to do with it", []Record{live, from(record(1, start, Taken, "", 1, 3), "preprocess", "b"), from(record(1, start.Add(1001*time.Millisecond), Taken, "", 4, 5), "preprocess", "b")}, time.Minute, nil, "captured 5, superseded 3, lost 2, superseded/worker_died 3", ended("preprocess", "b")},
+
+		{"the newest of a ring that was purged", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/purged 1, superseded/frame_ring 2", purged(streams.FramesLive, "frames.live.cam")},
+		{"another camera's ring was purged", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2", purged(streams.FramesLive, "frames.live.door")},
+		{"a twin was purged", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/purged 1, superseded/frame_ring 2", purged(streams.FramesTwin, "frames.twin.cam")},
+		{"in hand while the ring was purged is lost", with(), 4 * time.Second, nil, "captured 3, predicted 1, expired 1, lost 1, expired/purged 1", purged(streams.FramesLive, "")},
+		{"purged, as far as no stream holds it", []Record{every, record(1, start, Published, "", 1, 10), record(1, start, Predicted, "m", 1, 2)}, 15 * time.Second, hold(3), "captured 10, predicted 2, expired 5, in flight 3, expired/purged 5", purged(streams.Frames, "")},
+		{"purged is what had been acknowledged", []Record{every, record(1, start, Published, "", 1, 4)}, 15 * time.Second, hold(0), "captured 10, expired 4, lost 6, expired/purged 4", purged(streams.Frames, "")},
+		{"a purge of answers changes nothing", []Record{every, record(1, start, Published, "", 1, 10), record(1, start, Predicted, "m", 1, 2)}, 15 * time.Second, hold(0), "captured 10, predicted 2, lost 8", purged(streams.Predictions, "")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var b Books
 			for _, r := range c.records {
 				b.Apply(r)
+			}
+			if c.incident.Kind != "" {
+				b.Befall(c.incident)
 			}
 			now := start.Add(c.after)
 			for range 2 { // the second time from what is closed
@@ -186,7 +250,7 @@ func TestLossIsFinal(t *testing.T) {
 		b.Apply(routed(record(1, start, Captured, "", 1, 3), d, "m"))
 		b.Apply(record(1, start, Taken, "", 1, 3))
 		b.Apply(record(1, start, Predicted, "m", 2, 2))
-		b.Lines(start.Add(closeAfter+everySettle), none)
+		b.Lines(start.Add(closeAfter+pace(FlushInterval).everySettle()), none)
 		if e := b.cameras["cam"].epochs[1]; e.final != 3 {
 			t.Errorf("%s: closed up to %d", d, e.final)
 		}
@@ -283,7 +347,7 @@ func TestBooksStaySmall(t *testing.T) {
 				b.Lines(at, nil)
 			}
 			e := b.cameras["cam"].epochs[1]
-			n := len(e.captured) + len(e.published) + len(e.taken)
+			n := len(e.captured) + len(e.published) + len(e.work.taken)
 			for _, r := range e.models["m"].fates {
 				n += len(*r)
 			}

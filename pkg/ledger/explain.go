@@ -2,25 +2,20 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/streams"
 )
 
-const (
-	// explainMargin is how long before the ledger heard of a frame its fate may have been stored, and how long after the
-	// last word of an epoch somebody who was killed may have stored another.
-	explainMargin = 10 * time.Second
-	// explainTail is how many frames before and after the last one that was reported are looked up when an epoch has
-	// ended: what a killed process did in its last half second is reported by nobody.
-	explainTail = 128
-)
+// explainTail is how many frames before and after the last one that was reported are looked up when an epoch has
+// ended: what a killed process did since its last report is reported by nobody.
+const explainTail = 128
 
 // question is what the books cannot explain: frames of one epoch without a fate for a model.
 type question struct {
@@ -29,33 +24,134 @@ type question struct {
 	frames        Ranges
 	since         time.Time // nothing of them is older
 	until         time.Time // nor younger, if not zero
+	end           time.Time // see asked
 }
 
-// explain asks the streams that hold outcomes. A worker stores an answer before it reports it, half a second later at
-// most; one that is killed in between leaves the answer without the report.
+// askAgain is when an Auditor looks up again what it did not find.
+const askAgain = 30 * time.Second
+
+// asked is what was looked up in vain, or found, for a model.
+type asked struct {
+	frames Ranges
+	at     time.Time
+	end    time.Time // the last word of the epoch then, when that was over
+}
+
+// explain asks the streams that hold outcomes. A worker stores an answer before it reports it, one flush interval later
+// at most; one that is killed in between leaves the answer without the report.
 func (b *Books) explain(ctx context.Context, js jetstream.JetStream, now time.Time, held Held) error {
-	for _, q := range b.questions(now, held) {
-		answers := []struct {
-			stream, subject string
-			mark            Mark
-		}{
-			{streams.Predictions, streams.PredictionSubject(q.model, q.camera), Predicted},
-			{streams.DLQ, streams.DLQSubject("*", q.camera), Quarantined},
-		}
-		for _, a := range answers {
-			found, err := q.find(ctx, js, a.stream, a.subject)
-			if err != nil {
-				return fmt.Errorf("explain frames of %s: %w", q.camera, err)
-			}
-			if len(found) > 0 {
-				b.Apply(Record{Camera: q.camera, Epoch: q.epoch, At: now, Entries: []Entry{{Mark: a.mark, Model: q.model, Frames: found}}})
-			}
-		}
+	questions := b.questions(b.at(now, held))
+	answers, err := ask(ctx, js, questions)
+	if err != nil {
+		return err
 	}
+	b.learn(questions, answers, now)
 	return nil
 }
 
-func (b *Books) questions(now time.Time, held Held) []question {
+// askAtOnce is how many subjects one reader looks at: after the death of everything there are thousands of questions.
+const askAtOnce = 64
+
+// ask looks up the fates of frames.
+func ask(ctx context.Context, js jetstream.JetStream, questions []question) ([]Record, error) {
+	var out []Record
+	byAge := slices.Clone(questions) // so that those that need not look far back do not
+	slices.SortStableFunc(byAge, func(a, b question) int { return a.since.Compare(b.since) })
+	for some := range slices.Chunk(byAge, askAtOnce) {
+		for _, a := range []struct {
+			stream  string
+			subject func(question) string
+			mark    Mark
+		}{
+			{streams.Predictions, func(q question) string { return streams.PredictionSubject(q.model, q.camera) }, Predicted},
+			{streams.DLQ, func(q question) string { return streams.DLQSubject("*", q.camera) }, Quarantined},
+		} {
+			found, err := find(ctx, js, a.stream, a.subject, some)
+			if err != nil {
+				return nil, fmt.Errorf("explain frames: %w", err)
+			}
+			for i, frames := range found {
+				if q := some[i]; len(frames) > 0 {
+					out = append(out, Record{Camera: q.camera, Epoch: q.epoch, Entries: []Entry{{Mark: a.mark, Model: q.model, Frames: frames}}})
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// find reads the headers of some subjects and returns those of each question's frames that they have.
+func find(ctx context.Context, js jetstream.JetStream, stream string, subject func(question) string, questions []question) ([]Ranges, error) {
+	found := make([]Ranges, len(questions))
+	about := map[epochKey][]int{}
+	cfg := jetstream.ConsumerConfig{HeadersOnly: true}
+	since, until := questions[0].since, questions[0].until // they are sorted
+	missing := uint64(0)
+	for i, q := range questions {
+		k := epochKey{q.camera, q.epoch}
+		about[k] = append(about[k], i)
+		cfg.FilterSubjects = append(cfg.FilterSubjects, subject(q))
+		if !until.IsZero() && (q.until.IsZero() || q.until.After(until)) {
+			until = q.until
+		}
+		missing += q.frames.Count()
+	}
+	slices.Sort(cfg.FilterSubjects)
+	cfg.FilterSubjects = slices.Compact(cfg.FilterSubjects)
+	if !since.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	err := scan(ctx, js, stream, cfg, false, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+		name, err := frame.ParseName(header(m, frame.HeaderName))
+		if err != nil { // of something else
+			return meta.NumPending > 0
+		}
+		for _, i := range about[epochKey{name.Camera, name.Epoch}] {
+			model := header(m, frame.HeaderModel)
+			if stream == streams.Predictions {
+				model = questionModel(m.Subject())
+			}
+			q := questions[i]
+			if (model == "" || model == q.model) && len(q.frames.And(Ranges{{name.Seq, name.Seq}}).Minus(found[i])) > 0 {
+				found[i].Add(name.Seq, name.Seq)
+				missing--
+			}
+		}
+		return meta.NumPending > 0 && missing > 0 && (until.IsZero() || !meta.Timestamp.After(until))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	return found, nil
+}
+
+// questionModel is the model of an answer's subject: predictions.<model>.<camera>.
+func questionModel(subject string) string { return strings.Split(subject, ".")[1] }
+
+func header(m jetstream.Msg, key string) string {
+	if v := m.Headers()[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// learn adds the answers to questions that were asked at a time.
+func (b *Books) learn(questions []question, answers []Record, now time.Time) {
+	for _, q := range questions {
+		if e := b.cameras[q.camera].epochs[q.epoch]; e != nil {
+			if e.asked == nil {
+				e.asked = map[string]asked{}
+			}
+			e.asked[q.model] = asked{frames: q.frames, at: now, end: q.end}
+		}
+	}
+	for _, r := range answers {
+		r.At = now
+		b.Apply(r)
+	}
+}
+
+func (b *Books) questions(at moment) []question {
 	var out []question
 	for name, c := range b.cameras {
 		last := c.last()
@@ -65,91 +161,49 @@ func (b *Books) questions(now time.Time, held Held) []question {
 				continue
 			}
 			for _, model := range e.modelNames(route) {
-				v := c.judge(id, last, model, now)
-				open := v.lost
-				if held != nil && v.waiting.Count() > held(name, model) {
-					open.AddAll(v.waiting)
+				q := question{camera: name, model: model, epoch: id}
+				if q.frames = e.unexplained(&q, c.judge(id, last, model, at), at); len(q.frames) == 0 {
+					continue
 				}
-				q := question{camera: name, model: model, epoch: id, frames: open}
-				if heard := e.clock.last(); !heard.IsZero() && now.Sub(heard) > explainMargin { // it has ended
-					for _, f := range v.fates {
-						if f.concluded {
-							q.frames.AddAll(f.frames)
-						}
-					}
-					known := e.captured.Last()
-					q.frames.Add(known+1, known+explainTail)
-					q.until = heard.Add(explainMargin)
+				since := e.clock.since(q.frames[0][0])
+				if since.IsZero() { // nobody has told of it: it is newer than what was told
+					since = e.clock.last()
 				}
-				if len(q.frames) > 0 {
-					q.since = e.clock.since(q.frames[0][0])
-					out = append(out, q)
+				if !since.IsZero() {
+					q.since = since.Add(-at.pace.explain())
 				}
+				out = append(out, q)
 			}
 		}
 	}
 	return out
 }
 
-// find reads the headers of a subject and returns those of the frames that it has.
-func (q question) find(ctx context.Context, js jetstream.JetStream, stream, subject string) (Ranges, error) {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, HeadersOnly: true}
-	if !q.since.IsZero() {
-		since := q.since.Add(-explainMargin)
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+// unexplained are the frames whose fate may have been stored without being reported.
+func (e *epoch) unexplained(q *question, v verdict, at moment) Ranges {
+	before := e.asked[q.model]
+	frames := v.lost
+	if at.held != nil && v.waiting.Count() > at.held(q.camera, q.model) {
+		frames.AddAll(v.waiting)
 	}
-	c, err := js.OrderedConsumer(ctx, stream, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", subject, err)
-	}
-	var found Ranges
-	if info, err := c.Info(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w", subject, err)
-	} else if info.NumPending == 0 {
-		return nil, nil
-	}
-	for {
-		batch, err := c.Fetch(readBatch, jetstream.FetchMaxWait(readWait))
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", subject, err)
-		}
-		end := false
-		for m := range batch.Messages() {
-			meta, err := m.Metadata()
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", subject, err)
-			}
-			end = end || meta.NumPending == 0 || !q.until.IsZero() && meta.Timestamp.After(q.until)
-			if seq, ok := q.match(m.Headers()); ok {
-				found.Add(seq, seq)
-			}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return nil, fmt.Errorf("read %s: %w", subject, err)
-		}
-		if end || found.Count() == q.frames.Count() {
-			return found, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("read %s: %w", subject, context.Cause(ctx))
+	heard := e.clock.last()
+	ended := !heard.IsZero() && at.now.Sub(heard) > at.pace.explain()
+	fresh := ended && !before.end.Equal(heard)
+	for _, f := range v.fates { // who died may have answered before
+		if f.concluded && (fresh || f.reason == reasonWorkerDied) {
+			frames.AddAll(f.frames)
 		}
 	}
-}
-
-// match says whether a message is about one of the frames, as far as this model is concerned.
-func (q question) match(h nats.Header) (uint64, bool) {
-	get := func(key string) string {
-		if v := h[key]; len(v) > 0 {
-			return v[0]
-		}
-		return ""
+	if at.audited && at.now.Sub(before.at) < askAgain {
+		frames = frames.Minus(before.frames)
 	}
-	name, err := frame.ParseName(get(frame.HeaderName))
-	if err != nil || name.Camera != q.camera || name.Epoch != q.epoch {
-		return 0, false
+	if ended {
+		q.end = heard
 	}
-	if m := get(frame.HeaderModel); m != "" && m != q.model {
-		return 0, false
+	if fresh {
+		known := e.captured.Last()
+		frames.Add(known+1, known+explainTail)
+		q.until = heard.Add(at.pace.explain())
 	}
-	return name.Seq, len(q.frames.And(Ranges{{name.Seq, name.Seq}})) > 0
+	return frames
 }

@@ -1,10 +1,12 @@
 package ledger
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
 	"github.com/sightline-dev/sightline/pkg/frame"
@@ -80,5 +82,58 @@ func TestExplainFindsWhatAKilledWorkerDidNotReport(t *testing.T) {
 	}
 	if l := b.Lines(later, nil); l[0].Captured != 8 || l[0].Predicted != 8 || !l[0].Balanced() {
 		t.Errorf("after: %+v, want all 8 predicted", l)
+	}
+}
+
+// An Auditor looks up the end of an epoch before it is final, once, and many at a time.
+func TestExplainTheEndOfAnEpoch(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	const cameras = 3 * askAtOnce / 2
+	now := time.Now()
+	b := Books{audited: true}
+	for i := range cameras {
+		camera := fmt.Sprintf("cam-%d", i)
+		b.Apply(Record{
+			Camera: camera, Epoch: 1, At: now, Route: &Route{Delivery: streams.Freshest, Models: []string{"m"}, MaxAge: time.Second},
+			Entries: []Entry{{Mark: Captured, Frames: Ranges{{1, 500}}}, {Mark: Predicted, Model: "m", Frames: Ranges{{1, 500}}}},
+		})
+		m := nats.NewMsg(streams.PredictionSubject("m", camera))
+		m.Header[frame.HeaderName] = []string{camera + "/1/501"} // by somebody who was killed before he reported
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := 0
+	for after := time.Second; after < 5*time.Minute; after += time.Second {
+		at := now.Add(after)
+		asked += len(b.questions(b.at(at, nil)))
+		if err := b.explain(t.Context(), js, at, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.Lines(at, nil)
+	}
+	for _, l := range b.Lines(now.Add(time.Hour), nil) {
+		if figures(l) != "captured 501, predicted 501" {
+			t.Fatalf("%s: %s", l.Camera, figures(l))
+		}
+	}
+	if asked != 2*cameras { // again after something was found
+		t.Errorf("asked %d times", asked)
+	}
+	for _, c := range b.cameras {
+		if e := c.epochs[1]; len(e.captured) > 0 || len(e.clock) > 0 {
+			t.Fatalf("%s is still open: %+v", c.name, e)
+		}
+	}
+}
+
+// answer stores a prediction.
+func answer(t *testing.T, js jetstream.JetStream, name string) {
+	t.Helper()
+	m := nats.NewMsg(streams.PredictionSubject("m", "cam"))
+	m.Header[frame.HeaderName] = []string{name}
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
 	}
 }

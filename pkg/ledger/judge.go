@@ -15,6 +15,7 @@ type verdict struct {
 	fates    []fated
 	inFlight Ranges
 	waiting  Ranges // every_frame: long on its way
+	purged   Ranges // those of them that were in a stream that was purged
 	lost     Ranges
 }
 
@@ -32,7 +33,7 @@ func byPrecedence(a, b entryKey) int {
 }
 
 // judge gives every frame of an epoch its column, for one model.
-func (c *camera) judge(id, last uint64, model string, now time.Time) verdict {
+func (c *camera) judge(id, last uint64, model string, at moment) verdict {
 	e := c.epochs[id]
 	m := e.models[model]
 	if m == nil {
@@ -64,19 +65,38 @@ func (c *camera) judge(id, last uint64, model string, now time.Time) verdict {
 		v.inFlight = open
 		return v
 	}
-	settle := route.MaxAge + settleAfter
+	e.reached(at, c.name, route.Delivery)
+	settle := route.MaxAge + at.pace.settle()
 	if route.Delivery == streams.EveryFrame {
-		settle = everySettle
+		settle = at.pace.everySettle()
 	}
-	stale := open.And(Ranges{{1, e.clock.by(now.Add(-settle))}})
+	stale := open.And(Ranges{{1, e.clock.by(at.now.Add(-settle))}})
 	v.inFlight = open.Minus(stale)
-	switch {
-	case len(stale) == 0:
-	case route.Delivery == streams.EveryFrame:
-		v.waiting = stale
-	default:
-		v.judgeLive(stale, e, m, last > id, now)
+	if len(stale) == 0 {
+		return v
 	}
+	rings := [...]ring{{
+		name: reasonFrameRing, stored: e.published, work: &e.work, beyond: m.seen(), reach: e.reach,
+		purged: e.purged(route.Delivery, c.name, ""),
+	}, {
+		name: reasonTensorRing, stored: m.forwarded, work: &m.work, reach: e.reach,
+		purged: e.purged(route.Delivery, c.name, model),
+	}}
+	if route.Delivery == streams.EveryFrame {
+		v.waiting = stale
+		for _, r := range rings {
+			v.purged.AddAll(r.gone(stale))
+		}
+		return v
+	}
+	aged := e.clock.by(at.now.Add(-streams.LiveMaxAge - at.pace.settle()))
+	for _, r := range rings {
+		stale = v.judgeLive(stale, r, aged, last > id)
+	}
+	if last > id { // what its ingest never got rid of died with it; what a worker received did not
+		stale = v.conclude(stale, Superseded, reasonRestart, stale.Minus(e.published).Minus(e.work.taken).Minus(m.forwarded).Minus(m.work.taken))
+	}
+	v.lost = stale
 	return v
 }
 
@@ -84,44 +104,77 @@ func (c *camera) judge(id, last uint64, model string, now time.Time) verdict {
 func (m *modelMarks) seen() Ranges {
 	var seen Ranges
 	seen.AddAll(m.forwarded)
-	seen.AddAll(m.taken)
+	seen.AddAll(m.work.taken)
 	for _, r := range m.fates {
 		seen.AddAll(*r)
 	}
 	return seen
 }
 
-// judgeLive explains the frames that a live stream dropped without telling anybody. restarted says that a newer
-// epoch has frames: they took the place of whatever had not reached a worker.
-func (v *verdict) judgeLive(stale Ranges, e *epoch, m *modelMarks, restarted bool, now time.Time) {
-	conclude := func(mark Mark, reason string, frames Ranges) {
-		if len(frames) > 0 {
-			v.fates = append(v.fates, fated{entryKey{mark: mark, reason: reason}, frames, true})
-			stale = stale.Minus(frames)
-		}
+// ring is what is known of the frames that one stream has, or had, for one model.
+type ring struct {
+	name   string
+	stored Ranges // acknowledged by the stream
+	work   *work
+	beyond Ranges // have left it for the next
+	reach  map[Incident]uint64
+	purged uint64 // up to there a purge may have taken them
+}
+
+// gone are the frames that a purge took from an every_frame stream: acknowledged by it, and in nobody's hands.
+func (r ring) gone(stale Ranges) Ranges {
+	if r.purged == 0 {
+		return nil
 	}
-	for _, ring := range []struct {
-		name    string
-		waiting Ranges // acknowledged by the stream, never received by a worker
-		newest  uint64
+	held, _ := r.work.held(r.reach)
+	var stored Ranges
+	stored.AddAll(r.stored)
+	stored.AddAll(r.work.taken)
+	return stale.And(Ranges{{1, r.purged}}).And(stored).Minus(r.beyond).Minus(held)
+}
+
+// judgeLive explains the frames that a live stream dropped without telling anybody: those that it acknowledged and that
+// are in nobody's hands. It returns the others. Up to aged they are too old for any live stream; restarted says that
+// a newer epoch has frames: they took the place of whatever no worker had.
+func (v *verdict) judgeLive(stale Ranges, r ring, aged uint64, restarted bool) Ranges {
+	held, died := r.work.held(r.reach)
+	here := stale.Minus(r.beyond)
+	free := here.And(r.work.taken).Minus(held)
+	newest := max(r.stored.Last(), r.work.taken.Last())
+	for _, of := range []struct {
+		reason string
+		frames Ranges
 	}{
-		{"frame_ring", e.published.Minus(e.taken), e.published.Last()},
-		{"tensor_ring", m.forwarded.Minus(m.taken), m.forwarded.Last()},
+		{r.name, here.And(r.stored.Minus(r.work.taken))},
+		{reasonWorkerDied, free.And(died)},
+		{reasonReturned, free.Minus(died)},
 	} {
-		evicted := stale.And(ring.waiting)
-		if newest := evicted.And(Ranges{{ring.newest, ring.newest}}); len(newest) > 0 && !restarted {
-			// Nothing newer came: only age can have taken it, and not before the stream's own limit.
-			aged := newest.And(Ranges{{1, e.clock.by(now.Add(-streams.LiveMaxAge - settleAfter))}})
-			conclude(Expired, ring.name, aged)
-			v.inFlight.AddAll(newest.Minus(aged))
-			stale, evicted = stale.Minus(newest), evicted.Minus(newest)
+		last := of.frames.And(Ranges{{newest, newest}})
+		switch {
+		case len(last) == 0 || restarted:
+		case newest <= r.purged:
+			stale = v.conclude(stale, Expired, reasonPurged, last)
+		case newest <= aged: // nothing newer came: only age can have taken it, and not before the stream's own limit
+			stale = v.conclude(stale, Expired, of.reason, last)
+		default:
+			v.inFlight.AddAll(last)
+			stale = stale.Minus(last)
 		}
-		conclude(Superseded, ring.name, evicted)
+		if !restarted {
+			of.frames = of.frames.Minus(last)
+		}
+		stale = v.conclude(stale, Superseded, of.reason, of.frames)
 	}
-	if restarted { // what its ingest never got rid of died with it; what a worker received did not
-		conclude(Superseded, "restart", stale.Minus(e.published).Minus(e.taken).Minus(m.forwarded).Minus(m.taken))
+	return stale
+}
+
+// conclude gives frames a fate and returns the rest.
+func (v *verdict) conclude(stale Ranges, mark Mark, reason string, frames Ranges) Ranges {
+	if len(frames) == 0 {
+		return stale
 	}
-	v.lost = stale
+	v.fates = append(v.fates, fated{entryKey{mark: mark, reason: reason}, frames, true})
+	return stale.Minus(frames)
 }
 
 func (v verdict) count(l *Line) {
@@ -134,15 +187,16 @@ func (v verdict) count(l *Line) {
 }
 
 // close keeps the books small. With keepLost it leaves what is lost open: it may yet be explained.
-func (b *Books) close(now time.Time, held Held, keepLost bool) {
-	for name, c := range b.cameras {
-		c.close(name, now, held, keepLost)
+func (b *Books) close(at moment, keepLost bool) {
+	for _, c := range b.cameras {
+		c.close(at, keepLost)
 	}
+	b.forgetIncidents()
 }
 
 // close moves the prefix of every epoch whose frames all have their fate, for every model, into the counts. That
 // is what keeps the books small however long they are kept.
-func (c *camera) close(name string, now time.Time, held Held, keepLost bool) {
+func (c *camera) close(at moment, keepLost bool) {
 	last := c.last()
 	for id, e := range c.epochs {
 		route, known := c.routeOf(id)
@@ -150,38 +204,114 @@ func (c *camera) close(name string, now time.Time, held Held, keepLost bool) {
 			continue
 		}
 		models := e.modelNames(route)
-		settled := e.clock.by(now.Add(-route.MaxAge - settleAfter)) // later frames may still be told of differently
-		concluded := e.clock.by(now.Add(-closeAfter))
+		settled := e.clock.by(at.now.Add(-route.MaxAge - at.pace.settle())) // later frames may still be told of differently
+		concluded := e.clock.by(at.now.Add(-closeAfter))
 		if e.route == nil { // borrowed from another epoch: its own may yet come
 			settled = min(settled, concluded)
 		}
 		verdicts := make(map[string]verdict, len(models))
 		for _, model := range models {
-			v := c.judge(id, last, model, now)
-			if len(v.waiting) > 0 && held != nil && held(name, model) == 0 {
-				v.lost, v.waiting = v.waiting, nil
+			v := c.judge(id, last, model, at)
+			if len(v.waiting) > 0 && at.held != nil && at.held(c.name, model) == 0 {
+				v.lost = v.conclude(v.waiting, Expired, reasonPurged, v.purged)
+				v.waiting, v.purged = nil, nil
 			}
 			final := concluded
 			if keepLost {
 				final = 0
 			}
 			settled = min(settled, v.open(concluded, final)-1)
-			if keepLost { // the last frames of an epoch too: see explain
+			if keepLost || at.audited && !e.asked[model].end.Equal(e.clock.last()) { // the last frames of an epoch too: see explain
 				settled = min(settled, e.captured.Last()-min(e.captured.Last(), explainTail))
 			}
 			verdicts[model] = v
 		}
 		if settled > e.final && len(models) > 0 {
 			for model, v := range verdicts {
-				if c.closed[model] == nil {
-					c.closed[model] = &Line{Reasons: map[string]uint64{}}
-				}
-				v.only(Ranges{{1, settled}}).count(c.closed[model])
+				v.only(Ranges{{1, settled}}).count(c.total(model))
 			}
 			e.trim(settled)
+			c.changed = true
 		}
-		e.clock.forget(e.final, now.Add(-closeAfter-route.MaxAge))
+		e.dropHands(models)
+		e.clock.forget(e.final, at.now.Add(-closeAfter-route.MaxAge))
 	}
+	if !keepLost {
+		c.retire(last, at.now)
+	}
+}
+
+// retire forgets epochs that are over and wholly in the counts: a camera that is taken over every minute must not
+// make the books grow. It begins with the oldest and stops before the first that is still needed.
+func (c *camera) retire(last uint64, now time.Time) {
+	ids := slices.Sorted(maps.Keys(c.epochs))
+	for n, id := range ids {
+		e := c.epochs[id]
+		if id >= last || len(e.captured) > 0 || now.Sub(e.heard) <= closeAfter || c.epochs[ids[n+1]].route == nil { // that would borrow this one's
+			return
+		}
+		delete(c.epochs, id)
+		c.retired, c.changed = id, true
+	}
+}
+
+// breakOff closes the books on what was told so far, because what was told next is gone: frames that were in flight may
+// have got their fate there, and are left out.
+func (b *Books) breakOff() {
+	b.breaks++
+	at := b.at(b.newest, nil)
+	for _, c := range b.cameras {
+		if c.breaks >= b.breaks { // this was written down after the break, and the position was not
+			continue
+		}
+		last := c.last()
+		for id, e := range c.epochs {
+			route, _ := c.routeOf(id)
+			for _, model := range e.modelNames(route) {
+				v := c.judge(id, last, model, at)
+				v.captured = v.captured.Minus(v.inFlight).Minus(v.waiting)
+				v.inFlight = nil
+				v.count(c.total(model))
+			}
+		}
+		c.epochs, c.retired = map[uint64]*epoch{}, 0 // epochs may begin again too
+		c.breaks, c.changed = b.breaks, true
+	}
+}
+
+func (c *camera) total(model string) *Line {
+	if c.closed[model] == nil {
+		c.closed[model] = &Line{Reasons: map[string]uint64{}}
+	}
+	return c.closed[model]
+}
+
+// dropHands forgets who had the frames in hand that are through: of interest is only who had what has no fate.
+func (e *epoch) dropHands(models []string) {
+	all := func(fates map[entryKey]*Ranges) Ranges {
+		var frames Ranges
+		for _, f := range fates {
+			frames.AddAll(*f)
+		}
+		return frames
+	}
+	ended := all(e.fates)
+	through := e.captured // for every model
+	for _, name := range models {
+		m := e.models[name]
+		if m == nil {
+			through = nil
+			continue
+		}
+		done := all(m.fates)
+		m.work.drop(ended)
+		m.work.drop(done)
+		done.AddAll(m.forwarded)
+		done.AddAll(m.work.taken)
+		through = through.And(done)
+	}
+	e.work.drop(ended)
+	e.work.drop(through)
 }
 
 // open is the first frame that is not final. What the books concluded themselves is, up to a frame number, and what they
@@ -214,13 +344,16 @@ func (v verdict) only(p Ranges) verdict {
 	return out
 }
 
+// trim forgets the frames up to a number: they are in the counts.
 func (e *epoch) trim(upTo uint64) {
 	e.final = upTo
 	cut := Ranges{{0, upTo}}
 	keep := func(r *Ranges) { *r = r.Minus(cut) }
+	maps.DeleteFunc(e.reach, func(_ Incident, n uint64) bool { return n <= upTo })
 	keep(&e.captured)
 	keep(&e.published)
-	keep(&e.taken)
+	keep(&e.work.taken)
+	e.work.drop(cut)
 	trimFates := func(fates map[entryKey]*Ranges) {
 		for _, r := range fates {
 			keep(r)
@@ -230,7 +363,8 @@ func (e *epoch) trim(upTo uint64) {
 	trimFates(e.fates)
 	for _, m := range e.models {
 		keep(&m.forwarded)
-		keep(&m.taken)
+		keep(&m.work.taken)
+		m.work.drop(cut)
 		trimFates(m.fates)
 	}
 }

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// warmUp is the part of a ledger that begins in the middle which is only read for its routes: of the frames in
-	// it something may already be forgotten.
-	warmUp = 5 * time.Second
 	// closeEvery keeps the books small while they are read.
 	closeEvery = time.Minute
 
@@ -27,107 +24,186 @@ const (
 
 // Read folds everything that LEDGER holds now. Records that cannot be read are skipped and counted.
 func Read(ctx context.Context, js jetstream.JetStream) (*Books, error) {
-	books := &Books{}
-	stream, err := js.Stream(ctx, streams.Ledger)
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", streams.Ledger, err)
+	f := newFold(js, &checkpoint{books: &Books{}})
+	if err := f.catchUp(ctx); err != nil {
+		return nil, err
 	}
-	state := stream.CachedInfo().State
-	if state.Msgs == 0 {
-		return books, nil
-	}
-	var began, closed time.Time
-	t := tail{js: js, next: state.FirstSeq, end: state.LastSeq, take: func(r Record, err error) {
-		if err != nil {
-			books.Unreadable++
-			return
-		}
-		if began.IsZero() {
-			began, closed = r.At, r.At
-		}
-		if state.FirstSeq > 1 && r.At.Sub(began) < warmUp {
-			books.begin(r)
-			return
-		}
-		books.Apply(r)
-		if r.At.Sub(closed) > closeEvery {
-			closed = r.At
-			books.close(r.At, nil, true)
-		}
-	}}
-	if err := t.read(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w", streams.Ledger, err)
-	}
-	return books, nil
+	return f.books, nil
 }
 
-// Balance are the books as of now: it asks what the streams hold, gives the fates of what has just left them time
-// to be told, and reads. What a worker that was killed did not get round to report is looked up in PREDICTIONS and DLQ.
+// Balance are the books as of now: it begins where an Auditor last wrote them down, if one did, reads, asks what the
+// streams hold, and gives the fates of what has just left them time to be told. What a worker that was killed did not get
+// round to report is looked up in PREDICTIONS and DLQ.
 func Balance(ctx context.Context, js jetstream.JetStream) (lines []Line, unreadable uint64, err error) {
+	saved, err := loadCheckpoint(ctx, js)
+	if err != nil {
+		return nil, 0, err
+	}
+	f := newFold(js, saved)
+	if err := f.catchUp(ctx); err != nil { // only now it is known how often reporters report
+		return nil, 0, err
+	}
 	held := HeldFrom(ctx, js)
-	t := time.NewTimer(4 * FlushInterval)
+	t := time.NewTimer(f.books.paces.pace().held())
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
 		return nil, 0, fmt.Errorf("balance: %w", context.Cause(ctx))
 	}
-	books, err := Read(ctx, js)
-	if err != nil {
+	if err := f.catchUp(ctx); err != nil {
 		return nil, 0, err
 	}
 	now := time.Now()
-	if err := books.explain(ctx, js, now, held); err != nil {
+	if err := f.books.explain(ctx, js, now, held); err != nil {
 		return nil, 0, err
 	}
-	return books.Lines(now, held), books.Unreadable, nil
+	return f.books.Lines(now, held), f.books.Unreadable, nil
 }
 
-// Follow hands every record from a stream sequence on (0 is the beginning) to take, in order, until ctx ends. It
-// survives restarts of the broker; when the stream was made anew it begins again, which does the books no harm.
-// Records that cannot be read are skipped and counted.
-func Follow(ctx context.Context, js jetstream.JetStream, from uint64, take func(Record)) (unreadable uint64, err error) {
-	t := tail{js: js, next: max(from, 1), take: func(r Record, err error) {
+// fold reads LEDGER into books.
+type fold struct {
+	*checkpoint
+	tail   tail
+	closed time.Time // the books were last made smaller then, by the clock of the records
+}
+
+func newFold(js jetstream.JetStream, from *checkpoint) *fold {
+	f := &fold{checkpoint: from}
+	f.tail = tail{js: js, created: from.created, next: from.sequence + 1, take: f.take, missed: f.missed}
+	return f
+}
+
+// catchUp reads what LEDGER holds now.
+func (f *fold) catchUp(ctx context.Context) error {
+	state, err := f.tail.find(ctx)
+	if err != nil {
+		return err
+	}
+	if f.tail.end = state.LastSeq; f.tail.next > f.tail.end {
+		return nil
+	}
+	if err := f.tail.read(ctx); err != nil {
+		return fmt.Errorf("read %s: %w", streams.Ledger, err)
+	}
+	return nil
+}
+
+// missed is called when LEDGER goes on in the middle: what was said before is gone. Of the frames in its first records
+// something may be forgotten, so the books begin behind them.
+func (f *fold) missed() {
+	f.books.breakOff()
+	f.middle, f.began = true, time.Time{}
+}
+
+func (f *fold) take(m Message, err error) {
+	f.created, f.sequence = f.tail.created, m.Sequence
+	r := m.Record
+	switch {
+	case err != nil:
+		f.books.Unreadable++
+		return
+	case r == nil:
+		f.books.Take(m)
+		return
+	}
+	if f.began.IsZero() {
+		f.began = r.At
+	}
+	if f.middle && r.At.Sub(f.began) < f.books.paces.pace().warmUp() {
+		f.books.begin(*r)
+		return
+	}
+	f.middle = false
+	f.books.Take(m)
+	if f.closed.IsZero() {
+		f.closed = r.At
+	}
+	if r.At.Sub(f.closed) > closeEvery {
+		f.closed = r.At
+		f.books.close(f.books.at(r.At, nil), true)
+	}
+}
+
+// Follow hands every record and incident from a stream sequence on (0 is the beginning) to take, in order, until ctx
+// ends. It survives restarts of the broker; when the stream was made anew it begins again, which does the books no harm.
+// What cannot be read is skipped and counted.
+func Follow(ctx context.Context, js jetstream.JetStream, from uint64, take func(Message)) (unreadable uint64, err error) {
+	t := tail{js: js, next: max(from, 1), missed: func() {}, take: func(m Message, err error) {
 		if err != nil {
 			unreadable++
 			return
 		}
-		take(r)
+		take(m)
 	}}
+	t.follow(ctx)
+	return unreadable, nil
+}
+
+// tail reads LEDGER in order. Where something is missing it says so before it goes on.
+type tail struct {
+	js      jetstream.JetStream
+	created time.Time // of the stream that next belongs to
+	next    uint64    // stream sequence
+	end     uint64    // the last to read; 0: until ctx ends
+	take    func(Message, error)
+	missed  func()
+}
+
+// follow reads until ctx ends.
+func (t *tail) follow(ctx context.Context) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return unreadable, nil
+			return
 		case <-retry.C:
 		}
 		// What went wrong is the broker's absence; the next attempt says whether it is over.
-		if stream, err := js.Stream(ctx, streams.Ledger); err == nil {
-			if stream.CachedInfo().State.LastSeq+1 < t.next {
-				t.next = 1
-			}
+		if _, err := t.find(ctx); err == nil {
 			_ = t.read(ctx)
 		}
 		retry.Reset(readAgain)
 	}
 }
 
-// tail reads LEDGER in order, without a gap.
-type tail struct {
-	js   jetstream.JetStream
-	next uint64 // stream sequence
-	end  uint64 // the last to read; 0: until ctx ends
-	take func(Record, error)
+// find looks where the stream stands. One that was made anew is read from its beginning.
+func (t *tail) find(ctx context.Context) (jetstream.StreamState, error) {
+	stream, err := t.js.Stream(ctx, streams.Ledger)
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("stream %s: %w", streams.Ledger, err)
+	}
+	info := stream.CachedInfo()
+	if known := !t.created.IsZero(); known && !t.created.Equal(info.Created) || info.State.LastSeq+1 < t.next {
+		t.next = 1
+		t.missed()
+	}
+	t.created = info.Created
+	return info.State, nil
 }
 
 // read goes on until the end, an error, or ctx's end, which is an error only when an end was asked for. Records come
 // with the broker's time: one clock for all.
 func (t *tail) read(ctx context.Context) error {
-	c, err := t.js.CreateConsumer(ctx, streams.Ledger, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: t.next,
-		InactiveThreshold: readForget, MemoryStorage: true, Replicas: 1,
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: t.next}
+	return scan(ctx, t.js, streams.Ledger, cfg, t.end == 0, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+		message, err := DecodeMessage(m.Subject(), m.Data(), meta.Timestamp)
+		message.Sequence = meta.Sequence.Stream
+		if message.Sequence > t.next { // nothing is ever taken from LEDGER's middle
+			t.missed()
+		}
+		t.take(message, err)
+		t.next = meta.Sequence.Stream + 1
+		return t.end == 0 || t.next <= t.end && meta.NumPending > 0
 	})
+}
+
+// scan hands the messages of a stream to take, in order and without a gap, until take returns false, or, when it shall
+// not wait, until there are no more.
+func scan(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.ConsumerConfig, wait bool, take func(jetstream.Msg, *jetstream.MsgMetadata) bool) error {
+	cfg.AckPolicy, cfg.InactiveThreshold, cfg.MemoryStorage, cfg.Replicas = jetstream.AckNonePolicy, readForget, true, 1
+	c, err := js.CreateConsumer(ctx, stream, cfg)
 	if err != nil {
 		return err
 	}
@@ -135,11 +211,16 @@ func (t *tail) read(ctx context.Context) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = t.js.DeleteConsumer(ctx, streams.Ledger, name) // or the broker forgets it by itself
+		_ = js.DeleteConsumer(ctx, stream, name) // or the broker forgets it by itself
 	}()
-	for delivered := uint64(0); ; {
+	for delivered, before := uint64(0), uint64(0); ; before = delivered {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if !wait && delivered == before {
+			if info, err := c.Info(ctx); err != nil || info.NumPending == 0 {
+				return err
+			}
 		}
 		batch, err := c.Fetch(readBatch, jetstream.FetchMaxWait(readWait))
 		if err != nil {
@@ -153,11 +234,7 @@ func (t *tail) read(ctx context.Context) error {
 			if delivered++; meta.Sequence.Consumer != delivered {
 				return fmt.Errorf("gap before %d", meta.Sequence.Stream)
 			}
-			r, err := Decode(m.Data())
-			r.At = meta.Timestamp
-			t.take(r, err)
-			t.next = meta.Sequence.Stream + 1
-			if t.end != 0 && (t.next > t.end || meta.NumPending == 0) {
+			if !take(m, meta) {
 				return nil
 			}
 		}
@@ -165,6 +242,32 @@ func (t *tail) read(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// HeldBefore are figures of what the every_frame streams held a while ago: what left them since then has its fate in the
+// books.
+type HeldBefore struct {
+	JS jetstream.JetStream
+
+	old, new heldAt
+}
+
+type heldAt struct {
+	held Held
+	at   time.Time
+}
+
+// At are figures that are old enough for books of that Pace, and not so old that they lack a frame that the books wait
+// for; nil, that is unknown, when there are none. It is called at every look at the books.
+func (h *HeldBefore) At(ctx context.Context, now time.Time, every time.Duration) Held {
+	p := pace(every)
+	if now.Sub(h.new.at) >= p.held() {
+		h.old, h.new = h.new, heldAt{HeldFrom(ctx, h.JS), now}
+	}
+	if now.Sub(h.old.at) >= p.everySettle() {
+		return nil
+	}
+	return h.old.held
 }
 
 // HeldFrom asks the every_frame streams what they hold. It is nil, that is unknown, when they do not answer.

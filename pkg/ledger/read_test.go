@@ -142,7 +142,7 @@ func TestFollow(t *testing.T) {
 	}
 	ended := make(chan outcome)
 	go func() {
-		n, err := ledger.Follow(ctx, r.js, 2, func(r ledger.Record) { records <- r })
+		n, err := ledger.Follow(ctx, r.js, 2, func(m ledger.Message) { records <- *m.Record })
 		ended <- outcome{n, err}
 	}()
 	next := func(want uint64) {

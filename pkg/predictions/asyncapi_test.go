@@ -95,13 +95,13 @@ func TestDocumentedHeadersAreTheOnesWritten(t *testing.T) {
 
 func TestDocumentedRecordsAreTheOnesWritten(t *testing.T) {
 	record := ledger.Record{
-		Camera: "door", Epoch: 7, Stage: "ingest", Instance: "ingest-0", At: began,
+		Camera: "door", Epoch: 7, Stage: "ingest", Instance: "ingest-0", Run: began.UnixMilli(), Every: 5000, At: began,
 		Route: &ledger.Route{Delivery: streams.Freshest, Models: []string{"people"}, MaxAge: time.Second},
 	}
 	for _, mark := range []ledger.Mark{
-		ledger.Captured, ledger.Published, ledger.Taken, ledger.Forwarded, ledger.Predicted, ledger.Superseded, ledger.Expired, ledger.Quarantined,
+		ledger.Captured, ledger.Published, ledger.Taken, ledger.Returned, ledger.Forwarded, ledger.Predicted, ledger.Superseded, ledger.Expired, ledger.Quarantined,
 	} {
-		record.Entries = append(record.Entries, ledger.Entry{Mark: mark, Model: "people", Reason: "x", Frames: ledger.Ranges{{1, 2}, {4, 9}}})
+		record.Entries = append(record.Entries, ledger.Entry{Mark: mark, Model: "people", Reason: "x", Again: 1, Frames: ledger.Ranges{{1, 2}, {4, 9}}})
 	}
 	event := events.Event{
 		Area: "camera", Kind: "state", Name: "door", At: began, Instance: "ingest-0", State: "lost", Cause: "timeout",
@@ -113,6 +113,8 @@ func TestDocumentedRecordsAreTheOnesWritten(t *testing.T) {
 	}{
 		{"record", "ledgerRecord", record},
 		{"empty record", "ledgerRecord", ledger.Record{Camera: "door", Epoch: 1, At: began}},
+		{"worker ended", "ledgerIncident", ledger.Incident{Kind: ledger.WorkerEnded, Stage: "infer", Instance: "infer-0", At: began}},
+		{"stream purged", "ledgerIncident", ledger.Incident{Kind: ledger.StreamPurged, Stream: streams.Frames, Filter: "frames.every.door", At: began}},
 		{"event", "event", event},
 		{"short event", "event", events.Event{Area: "camera", Kind: "lease", Name: "door", At: began}},
 	} {

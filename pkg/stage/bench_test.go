@@ -89,3 +89,4 @@ func (c *counter) Done(stage.Message, []stage.Output) {
 }
 
 func (c *counter) Dropped(stage.Message, ledger.Mark, string) {}
+func (c *counter) Returned(stage.Message)                     {}

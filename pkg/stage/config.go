@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -69,6 +70,16 @@ type Observer interface {
 	Done(m Message, outputs []Output)
 	// Dropped is called when a message ended without outputs.
 	Dropped(m Message, fate ledger.Mark, reason string)
+	// Returned is called when a message left this process without a fate: it was handed back, or taken away.
+	Returned(m Message)
+}
+
+// Membership is this process's place in the fleet; see [fleet.Member].
+type Membership interface {
+	// Hold makes what h holds known to others, until release is called.
+	Hold(h fleet.Holder) (release func())
+	// Await returns when this process may have effects, or an error when ctx ends.
+	Await(ctx context.Context) error
 }
 
 // Publisher is the part of JetStream that a stage needs.
@@ -78,12 +89,16 @@ type Publisher interface {
 
 // Config is one stage. Name, Sources, Publisher and Quarantine are required.
 type Config struct {
-	Name       string           // of the service, a subject token
-	Sources    []streams.Binder // work groups to pull from
-	Publisher  Publisher
-	Observer   Observer
+	Name      string           // of the service, a subject token
+	Sources   []streams.Binder // work groups to pull from
+	Publisher Publisher
+	Observer  Observer
+	// Member is what makes others take over when this process dies; without it the broker's AckWait does.
+	Member     Membership
 	Log        *slog.Logger
 	Quarantine func(Message) string // subject of the DLQ copy
+	// Version is what handles messages, such as a model and its version: it is said of what is quarantined.
+	Version string
 	// Identity is the frame's name of a message, for ids of quarantine copies. It must not be a bare stream
 	// sequence: those start again when a stream is made anew, and the copy would be taken for a double.
 	Identity func(Message) string
@@ -116,6 +131,9 @@ func (c Config) withDefaults() Config {
 	if c.Observer == nil {
 		c.Observer = nopObserver{}
 	}
+	if c.Member == nil {
+		c.Member = nobody{}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -132,6 +150,9 @@ type Stats struct {
 	BindErrors                                 uint64
 	PublishErrors                              uint64 // attempts that were repeated
 	Hung                                       int    // handlers that ignore their time-out right now
+	Abandoned                                  uint64 // taken away because this process had been declared dead
+	// Busy is how long handlers have been at work, all together.
+	Busy time.Duration
 }
 
 type nopObserver struct{}
@@ -139,3 +160,10 @@ type nopObserver struct{}
 func (nopObserver) Taken(Message)                        {}
 func (nopObserver) Done(Message, []Output)               {}
 func (nopObserver) Dropped(Message, ledger.Mark, string) {}
+func (nopObserver) Returned(Message)                     {}
+
+// nobody is the fleet of a process that is in none.
+type nobody struct{}
+
+func (nobody) Hold(fleet.Holder) func()    { return func() {} }
+func (nobody) Await(context.Context) error { return nil }

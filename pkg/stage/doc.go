@@ -26,12 +26,19 @@
 // answers later counts for nothing, and its worker is out until it returns. A stage whose workers all hang hands
 // back what waits for them and takes nothing more.
 //
+// # Death
+//
+// With a Membership the messages in this process are known to the fleet: when it dies, recovery hands them to others at
+// once instead of after AckWait. A process that was declared dead while it lived has no effects from then on for what it
+// held (see package fleet): it lets go of that, and pulls again.
+//
 // # Bounds
 //
 // At most MaxInFlight messages per source are in the process at any time, fetched ones included. They are kept alive
 // three times per AckWait of their consumer, at least every two seconds. Publishing waits while the broker is away or an
 // output stream full. When only the output's subject is full, that is one camera's queue, the message is handed back
-// for a while instead, so that those of other cameras pass; that is no attempt. So pressure travels upstream.
+// for a while instead, so that those of other cameras pass; that is no attempt. So pressure travels upstream. Live
+// messages whose answers wait to be stored make room for the next ones, up to 64 MiB of them.
 //
 // # Shutdown
 //

@@ -71,6 +71,7 @@ func (s *Stage) call(ctx context.Context, batch []*item) (results []Result, err 
 	}()
 	timed, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	defer func(began time.Time) { s.busy.Add(int64(time.Since(began))) }(time.Now())
 	results, err = s.handle(timed, in)
 	if err == nil && len(results) != len(in) {
 		err = fmt.Errorf("handler returned %d results for %d messages", len(results), len(in))

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/fleet"
 )
 
 // beatEvery is how often messages in hand are kept alive, unless a consumer's AckWait asks for less.
@@ -13,10 +15,12 @@ const beatEvery = 2 * time.Second
 
 // item is a message in this process.
 type item struct {
-	raw     jetstream.Msg
-	msg     Message
-	release func()        // gives its place back to the source
-	settled chan struct{} // of a suspect: closed when its fate is written down
+	raw       jetstream.Msg
+	msg       Message
+	consumer  string
+	delivered uint64
+	release   func()        // gives its place back to the source; more than once does no harm
+	settled   chan struct{} // of a suspect: closed when its fate is written down
 
 	mu    sync.Mutex
 	begun bool // no longer waiting for a handler
@@ -48,6 +52,13 @@ func (it *item) claim() bool {
 	return true
 }
 
+// gone reports whether somebody has settled the message, or it was taken away.
+func (it *item) gone() bool {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.over
+}
+
 func (it *item) beat() {
 	it.mu.Lock()
 	defer it.mu.Unlock()
@@ -56,13 +67,14 @@ func (it *item) beat() {
 	}
 }
 
-// held are the messages in this process.
+// held are the messages in this process, and those that it handed back for a while.
 type held struct {
-	mu     sync.Mutex
-	items  map[*item]struct{}
-	closed bool
-	beat   time.Duration
-	pace   chan time.Duration
+	mu      sync.Mutex
+	items   map[*item]struct{}
+	resting map[message]rest
+	closed  bool
+	beat    time.Duration
+	pace    chan time.Duration
 }
 
 // add reports false when the stage has given up: the message must be handed back.
@@ -79,6 +91,62 @@ func (h *held) remove(it *item) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.items, it)
+}
+
+// rest is a message that was handed back with a delay.
+type rest struct {
+	consumer  string
+	delivered uint64
+	until     time.Time
+}
+
+// restUntil notes that a message comes back by itself at that time.
+func (h *held) restUntil(it *item, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.resting == nil {
+		h.resting = map[message]rest{}
+	}
+	if len(h.resting) < restingLimit {
+		h.resting[message{it.msg.Stream, it.msg.Sequence}] = rest{it.consumer, it.delivered, until}
+	}
+}
+
+// restingLimit bounds what an entry of the fleet says of messages that rest; one beyond it may come back early.
+const restingLimit = 4096
+
+// claims are what this process has, by work group.
+func (h *held) claims(now time.Time) []fleet.Claim {
+	type group struct{ stream, consumer string }
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	groups := map[group]*fleet.Claim{}
+	at := func(stream, consumer string) *fleet.Claim {
+		k := group{stream, consumer}
+		if groups[k] == nil {
+			groups[k] = &fleet.Claim{Stream: stream, Consumer: consumer}
+		}
+		return groups[k]
+	}
+	for it := range h.items {
+		if it.consumer != "" {
+			c := at(it.msg.Stream, it.consumer)
+			c.Held = append(c.Held, fleet.Delivery{it.msg.Sequence, it.delivered})
+		}
+	}
+	for m, r := range h.resting {
+		if now.After(r.until) {
+			delete(h.resting, m)
+			continue
+		}
+		c := at(m.stream, r.consumer)
+		c.Resting = append(c.Resting, fleet.Delivery{m.seq, r.delivered})
+	}
+	out := make([]fleet.Claim, 0, len(groups))
+	for _, c := range groups {
+		out = append(out, *c)
+	}
+	return out
 }
 
 // close refuses further messages and returns those in hand.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,7 +42,7 @@ func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
 			}
 		}
 		n := take(ctx, places)
-		if n == 0 || !s.hangs.wait(ctx, s.cfg.Workers) {
+		if n == 0 || !s.hangs.wait(ctx, s.cfg.Workers) || s.cfg.Member.Await(ctx) != nil { // who may be dead gets nothing
 			return
 		}
 		got, err := s.fetch(work, consumer, n, release)
@@ -93,10 +94,11 @@ func (s *Stage) fetch(ctx context.Context, c jetstream.Consumer, n int, release 
 
 // accept queues a message. The queue has room: every message in it holds one of its source's places.
 func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
-	it := &item{raw: raw, release: release}
+	it := &item{raw: raw, release: sync.OnceFunc(release)}
 	it.msg = Message{Subject: raw.Subject(), Header: raw.Headers(), Data: raw.Data(), Stored: time.Now(), Attempt: 1}
 	if meta, err := raw.Metadata(); err == nil {
 		it.msg.Stream, it.msg.Sequence, it.msg.Stored = meta.Stream, meta.Sequence.Stream, meta.Timestamp
+		it.consumer, it.delivered = meta.Consumer, meta.NumDelivered
 		it.msg.Attempt = max(int(min(meta.NumDelivered, 1<<20))-s.pressure.count(it.msg), 1)
 	}
 	if s.suspect(it) {

@@ -223,6 +223,8 @@ func (s *seen) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 	s.tell(fmt.Sprintf("%s/%s %s", fate, reason, m.Data))
 }
 
+func (s *seen) Returned(m stage.Message) { s.tell("returned " + string(m.Data)) }
+
 func (s *seen) count(event string) (int, chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,11 +8,13 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -23,8 +25,13 @@ const (
 	HeaderStage    = "Sightline-Quarantine-Stage"
 	HeaderAttempts = "Sightline-Quarantine-Attempts"
 	HeaderSubject  = "Sightline-Quarantine-Subject"
+	// HeaderVersion is what handled the message, such as a model and its version.
+	HeaderVersion = "Sightline-Quarantine-Version"
 	// HeaderOmitted is the size of a payload that does not fit into DLQ beside these headers.
 	HeaderOmitted = "Sightline-Quarantine-Omitted-Bytes"
+	// HeaderReplay is on a message that came back from DLQ (pkg/dlq). When it is quarantined again, that is another copy:
+	// under the id of the first one DLQ would swallow it.
+	HeaderReplay = "Sightline-Replay"
 )
 
 const (
@@ -36,10 +43,18 @@ const (
 	ackTry     = 1500 * time.Millisecond
 
 	maxReason = 512 // bytes of an error that travel in a header
+
+	roomAfter    = 200 * time.Millisecond
+	maxUnsettled = 64 << 20 // bytes of live messages beyond MaxInFlight whose answers wait to be stored
 )
 
-// settle gives a message its fate.
+// settle gives a message its fate. It has no effects while this process may have been declared dead, and none for a
+// message that was taken away.
 func (s *Stage) settle(ctx context.Context, it *item, r Result) {
+	if s.cfg.Member.Await(ctx) == nil && it.gone() {
+		return
+	}
+	defer s.makeRoom(it)()
 	err := r.Err
 	if err == nil {
 		if err = s.publish(ctx, it.msg, r.Outputs); err == nil {
@@ -68,6 +83,29 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 		s.quarantine(ctx, it, err)
 	default:
 		s.nak(it, retryDelay(err, it.msg.Attempt))
+	}
+}
+
+// makeRoom lets the next live message in while the answer to this one cannot be stored, say because the broker elects a
+// leader: subscribers that listen as answers are published go on seeing fresh ones. The function that it returns ends that.
+func (s *Stage) makeRoom(it *item) func() {
+	if streams.DeliveryOf(it.msg.Subject) != streams.Freshest {
+		return func() {}
+	}
+	size := int64(len(it.msg.Data))
+	var counted atomic.Bool
+	late := time.AfterFunc(roomAfter, func() {
+		if s.unsettled.Add(size) > maxUnsettled {
+			s.unsettled.Add(-size)
+			return
+		}
+		counted.Store(true)
+		it.release()
+	})
+	return func() {
+		if !late.Stop() && counted.Load() {
+			s.unsettled.Add(-size)
+		}
 	}
 }
 
@@ -112,15 +150,21 @@ func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
 }
 
 func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {
-	h := make(nats.Header, len(it.msg.Header)+4)
+	h := make(nats.Header, len(it.msg.Header)+5)
 	maps.Copy(h, it.msg.Header)
 	h[HeaderReason] = []string{short(reason.Error())}
 	h[HeaderStage] = []string{s.cfg.Name}
 	h[HeaderAttempts] = []string{strconv.Itoa(it.msg.Attempt)}
 	h[HeaderSubject] = []string{it.msg.Subject}
+	if s.cfg.Version != "" {
+		h[HeaderVersion] = []string{s.cfg.Version}
+	}
 	copied := Output{
 		Subject: s.cfg.Quarantine(it.msg), Header: h, Data: it.msg.Data,
 		ID: s.cfg.Name + "/" + it.msg.Subject + "/" + s.cfg.Identity(it.msg),
+	}
+	if v := it.msg.Header[HeaderReplay]; len(v) > 0 {
+		copied.ID += "/" + v[0]
 	}
 	err := s.publish(ctx, it.msg, []Output{copied})
 	if _, tooBig := errors.AsType[*poisonError](err); tooBig {
@@ -163,6 +207,9 @@ func (s *Stage) ack(ctx context.Context, it *item) {
 }
 
 func (s *Stage) nak(it *item, delay time.Duration) {
+	if delay > 0 {
+		s.held.restUntil(it, time.Now().Add(delay))
+	}
 	if s.finish(it, func(m jetstream.Msg) error {
 		if delay <= 0 {
 			return m.Nak()
@@ -170,6 +217,20 @@ func (s *Stage) nak(it *item, delay time.Duration) {
 		return m.NakWithDelay(delay)
 	}) {
 		s.retried.Add(1)
+		s.cfg.Observer.Returned(it.msg)
+	}
+}
+
+// Claims are the messages that this stage has.
+func (s *Stage) Claims() []fleet.Claim { return s.held.claims(time.Now()) }
+
+// Abandon lets go of every message without a word to the broker: they were given to others.
+func (s *Stage) Abandon() {
+	for _, it := range s.held.all() {
+		if s.finish(it, func(jetstream.Msg) error { return nil }) {
+			s.abandoned.Add(1)
+			s.cfg.Observer.Returned(it.msg)
+		}
 	}
 }
 

@@ -24,7 +24,10 @@ type Stage struct {
 
 	settling sync.WaitGroup // messages whose fate is being written down
 
-	taken, done, dropped, retried, quarantined, batches, bindErrors, publishErrors atomic.Uint64
+	unsettled atomic.Int64 // bytes of live messages whose places were given away
+
+	taken, done, dropped, retried, quarantined, batches, bindErrors, publishErrors, abandoned atomic.Uint64
+	busy                                                                                      atomic.Int64 // nanoseconds
 }
 
 // New makes a stage; Run runs it, once.
@@ -43,7 +46,7 @@ func (s *Stage) Stats() Stats {
 	return Stats{
 		Taken: s.taken.Load(), Done: s.done.Load(), Dropped: s.dropped.Load(), Retried: s.retried.Load(),
 		Quarantined: s.quarantined.Load(), Batches: s.batches.Load(), BindErrors: s.bindErrors.Load(),
-		PublishErrors: s.publishErrors.Load(), Hung: s.hangs.count(),
+		PublishErrors: s.publishErrors.Load(), Hung: s.hangs.count(), Abandoned: s.abandoned.Load(), Busy: time.Duration(s.busy.Load()),
 	}
 }
 
@@ -91,6 +94,7 @@ func (s *Stage) run(ctx, work context.Context) {
 	beat, stopBeat := context.WithCancel(work)
 	defer stopBeat()
 	alive.Go(func() { s.held.keepAlive(beat) })
+	defer s.cfg.Member.Hold(s)()
 	for _, bind := range s.cfg.Sources {
 		pulls.Go(func() { s.pull(ctx, work, bind) })
 	}

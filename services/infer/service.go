@@ -1,11 +1,13 @@
 package infer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/stage"
@@ -39,7 +42,9 @@ type Deps struct {
 	Backend Backend
 	// Open finds one version of a model.
 	Open func(name string, version int) (model.Artifact, error)
-	Log  *slog.Logger
+	// Member is this process's place in the fleet; nil is none.
+	Member *fleet.Member
+	Log    *slog.Logger
 }
 
 // Service joins the work group of every model in the bucket MODELS, and follows it: a new version is loaded and checked
@@ -56,6 +61,9 @@ type Service struct {
 	mu      sync.Mutex
 	status  map[string]error // nil: serves; otherwise why it was refused
 	changed chan struct{}    // closes when status changes
+	serving map[*stage.Stage]fleet.Lane
+	retired time.Duration // time at work of stages that have ended
+	meter   fleet.BusyMeter
 }
 
 // NewService makes a Service; Run runs it.
@@ -63,13 +71,33 @@ func NewService(cfg Config, deps Deps) *Service {
 	if cfg.Workers == 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Service{
-		cfg: cfg, deps: deps,
+	s := &Service{
+		cfg: cfg, deps: deps, serving: map[*stage.Stage]fleet.Lane{},
 		reporter: ledger.NewReporter(deps.JS, "infer", cfg.Instance),
 		events:   events.NewPublisher(deps.JS, cfg.Instance),
 		told:     map[string]string{},
 		status:   map[string]error{}, changed: make(chan struct{}),
 	}
+	if deps.Member != nil {
+		deps.Member.Describe(s.describe)
+	}
+	return s
+}
+
+// describe says what this process serves and how busy it is.
+func (s *Service) describe(w *fleet.Worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	busy := s.retired
+	for st, lane := range s.serving {
+		busy += st.Stats().Busy
+		w.Lanes = append(w.Lanes, lane)
+	}
+	slices.SortFunc(w.Lanes, func(a, b fleet.Lane) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Version, b.Version))
+	})
+	w.Capacity = s.cfg.Workers
+	w.Load.Busy = s.meter.Share(busy, s.cfg.Workers)
 }
 
 // Ready waits until all these models serve, and returns early with the reason when one of them is refused.
@@ -211,13 +239,26 @@ func (s *Service) load(ctx context.Context, want catalog.Model) (*Model, error) 
 func (s *Service) serve(ctx context.Context, m *Model) {
 	a := m.Artifact()
 	w := &worker{model: m, now: time.Now}
-	st := stage.New(stage.Config{
-		Name: "infer", Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
+	cfg := stage.Config{
+		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
 		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
 		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", streams.LastToken(m.Subject)) },
 		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
 		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize,
-	}, w.handle)
+	}
+	if s.deps.Member != nil {
+		cfg.Member = s.deps.Member
+	}
+	st := stage.New(cfg, w.handle)
+	s.mu.Lock()
+	s.serving[st] = fleet.Lane{Model: a.Name, Lane: streams.LaneStable, Version: a.Version}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.serving, st)
+		s.retired += st.Stats().Busy
+	}()
 	if err := st.Run(ctx); err != nil { // a run that hangs would hang Close too: the model is left behind
 		s.deps.Log.ErrorContext(ctx, "draining failed", slog.String("model", a.Name), slog.Any("error", err))
 		return

@@ -172,3 +172,4 @@ func (b books) Done(m stage.Message, _ []stage.Output) { b.mark(m, ledger.Predic
 func (b books) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 	b.mark(m, fate, reason)
 }
+func (b books) Returned(m stage.Message) { b.mark(m, ledger.Returned, "") }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -10,31 +11,44 @@ import (
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/frame"
+	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// flushTimeout is how long a camera that is given up may take to publish what it captured.
-const flushTimeout = 3 * time.Second
+const (
+	// flushTimeout is how long a camera that is given up may take to publish what it captured.
+	flushTimeout = 3 * time.Second
+	// evidenceTimeout is how long it may take when another instance has taken over: nobody waits for it.
+	evidenceTimeout = 10 * time.Second
+)
 
 // routeEvery is how often the ledger is told how a camera is judged, so that a reader that starts late knows it too.
 const routeEvery = time.Minute
 
-// camera is one camera under one lease: it turns pictures into frames with names, and silence into gap records.
+// camera is one camera that this instance captures: it turns pictures into frames with names, and silence into gap
+// records. Should its lease expire and nobody take it over, it goes on under the next epoch.
 type camera struct {
 	cfg    config.Camera
-	epoch  uint64
 	models []model.Declaration
 
 	js     Publisher
 	marks  *ledger.Reporter
 	events *events.Publisher
 	gaps   *gapTeller
+	share  func() float64 // of its pictures that are wanted at this moment
+
+	mu       sync.Mutex
+	epoch    uint64
+	seq      uint64 // of the last frame of this epoch
+	outbox   *outbox
+	outboxes []*outbox     // of all epochs, oldest first: their frames leave in that order
+	more     chan struct{} // another outbox was begun
+	ended    bool
 
 	sampler *sampler
-	outbox  *outbox
-	seq     uint64
 	size    int  // of the last JPEG, to size the next buffer
 	failing bool // pictures cannot be coded
 	seen    time.Time
@@ -42,11 +56,57 @@ type camera struct {
 	refusal string // what was told of frames that no stream takes
 }
 
+// begin gives the frames from now on the epoch of a lease. The first call comes before run.
+func (c *camera) begin(t *tenure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	if c.outbox != nil {
+		c.outbox.close()
+	}
+	c.epoch, c.seq = t.lease.Epoch, 0
+	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, t.Await, c.onRefused)
+	c.outboxes = append(c.outboxes, c.outbox)
+	c.tellRoute()
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+}
+
+// end says that nothing more is captured.
+func (c *camera) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	c.outbox.close()
+	close(c.more)
+}
+
+// send empties the outboxes, one after the other, until there is none and none will come.
+func (c *camera) send(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		var next *outbox
+		if len(c.outboxes) > 0 {
+			next, c.outboxes = c.outboxes[0], c.outboxes[1:]
+		}
+		c.mu.Unlock()
+		if next != nil {
+			next.run(ctx)
+			continue
+		}
+		if _, open := <-c.more; !open {
+			return
+		}
+	}
+}
+
 // run captures until ctx ends, then publishes what it still has.
 func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (Decoder, error)) error {
-	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, c.onRefused)
 	c.sampler = newSampler(float64(c.cfg.FPS))
-	c.tellRoute()
 	session, err := NewSession(SessionConfig{
 		Source: source, NewDecoder: decoder, OnPicture: c.onPicture, OnState: c.onState,
 		Redactor: NewRedactor(c.cfg.URL.Reveal()), StallTimeout: c.cfg.StallAfter,
@@ -60,17 +120,23 @@ func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (De
 	defer stopCaptured()
 
 	var sending sync.WaitGroup
-	sending.Go(func() { c.outbox.run(captured, abandon) })
+	sending.Go(func() { c.send(abandon) })
 	sending.Go(func() { c.repeatRoute(captured) })
 	err = session.Run(ctx)
 	stopCaptured()
-	late := time.AfterFunc(flushTimeout, cancel)
+	c.end()
+	patience := flushTimeout
+	if errors.Is(context.Cause(ctx), lease.ErrLost) {
+		patience = evidenceTimeout
+	}
+	late := time.AfterFunc(patience, cancel)
 	defer late.Stop()
 	sending.Wait()
 	c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
 	return err
 }
 
+// tellRoute says how the epoch's frames are judged. The caller holds mu.
 func (c *camera) tellRoute() {
 	route := ledger.Route{Delivery: c.cfg.Delivery, Models: c.cfg.Models}
 	if c.cfg.Delivery == streams.Freshest {
@@ -85,7 +151,9 @@ func (c *camera) repeatRoute(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
+			c.mu.Lock()
 			c.tellRoute()
+			c.mu.Unlock()
 		case <-ctx.Done():
 			return
 		}
@@ -103,6 +171,7 @@ func (c *camera) lastPicture(otherwise time.Time) time.Time {
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
 	c.seen = p.Received()
+	c.sampler.lower(c.share())
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}
@@ -125,6 +194,8 @@ func (c *camera) onPicture(p Picture) {
 		return
 	}
 	c.size = len(jpeg)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.seq++
 	facts := frame.Facts{
 		Name:     frame.Name{Camera: c.cfg.Name, Epoch: c.epoch, Seq: c.seq},
@@ -132,6 +203,9 @@ func (c *camera) onPicture(p Picture) {
 	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
+	}
+	if c.sampler.lowered() {
+		facts.Status = string(predictions.StatusDegraded)
 	}
 	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg})
 }
@@ -164,8 +238,17 @@ func (c *camera) onState(s State) {
 }
 
 func (c *camera) epochFact() map[string]string {
-	return map[string]string{"epoch": strconv.FormatUint(c.epoch, 10)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return epochFact(c.epoch)
 }
+
+func epochFact(epoch uint64) map[string]string {
+	return map[string]string{factEpoch: strconv.FormatUint(epoch, 10)}
+}
+
+// factEpoch is the fact of an event that names an epoch.
+const factEpoch = "epoch"
 
 // newTrace begins a W3C trace. It is not sampled until somebody decides so.
 func newTrace() string {

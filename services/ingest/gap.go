@@ -3,13 +3,16 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -19,19 +22,63 @@ const gapBacklog = 64
 
 // gapTeller tells applications when nobody can look at a camera: unknown is not nothing. It outlives leases and sessions,
 // so that what it opened it also closes, and it has a queue of its own, so that no frame waits for it.
+//
+// Records wait for the lease as frames do: what another instance sees now is not to be called unknown. Which gap is open is
+// also told as an event, where the next owner finds it: an answer that was on its way hides a record from it.
 type gapTeller struct {
-	js     Publisher
-	camera string
-	models []string
+	js       Publisher
+	instance string
+	camera   string
+	models   []string
 
-	mu    sync.Mutex
-	open  *predictions.Gap
-	queue []*nats.Msg
-	wake  chan struct{}
+	mu     sync.Mutex
+	permit permit // nil: nothing forbids it
+	open   *predictions.Gap
+	queue  []*nats.Msg
+	wake   chan struct{}
+	idle   chan struct{} // closes when the queue is empty
 }
 
-func newGapTeller(js Publisher, camera string, models []string) *gapTeller {
-	return &gapTeller{js: js, camera: camera, models: models, wake: make(chan struct{}, 1)}
+func newGapTeller(js Publisher, instance, camera string, models []string) *gapTeller {
+	idle := make(chan struct{})
+	close(idle)
+	return &gapTeller{js: js, instance: instance, camera: camera, models: models, wake: make(chan struct{}, 1), idle: idle}
+}
+
+// under makes records wait for a lease.
+func (g *gapTeller) under(p permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.permit = p
+}
+
+// forget drops what is known and what waits: another instance has the camera.
+func (g *gapTeller) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open, g.permit = nil, nil
+	g.take(len(g.queue))
+}
+
+// take removes the oldest records of the queue. The caller holds mu.
+func (g *gapTeller) take(n int) {
+	if len(g.queue) == 0 {
+		return
+	}
+	if g.queue = g.queue[n:]; len(g.queue) == 0 {
+		close(g.idle)
+	}
+}
+
+// settle waits until everything is published, or ctx ends.
+func (g *gapTeller) settle(ctx context.Context) {
+	g.mu.Lock()
+	idle := g.idle
+	g.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
 }
 
 // down opens a gap, or tells that the open one has another reason.
@@ -62,45 +109,72 @@ func (g *gapTeller) up(at time.Time) {
 	g.put(closed)
 }
 
+// The states of a gap's event.
+const (
+	gapOpen   = "open"
+	gapClosed = "closed"
+	factFrom  = "from"
+)
+
 // adopt takes over a gap that a predecessor left open, so that it is closed once somebody looks again.
-func (g *gapTeller) adopt(ctx context.Context, stream jetstream.Stream) {
-	for _, m := range g.models {
-		msg, err := stream.GetLastMsgForSubject(ctx, streams.PredictionSubject(m, g.camera))
-		if err != nil {
-			continue // nothing there, or not to be had: the next picture tells that somebody looks
-		}
-		if p, err := predictions.Decode(msg.Data); err == nil && p.Kind == predictions.KindGap && p.Gap.To.IsZero() {
-			g.mu.Lock()
-			if g.open == nil {
-				g.open = p.Gap
-			}
-			g.mu.Unlock()
-			return
-		}
+func (g *gapTeller) adopt(ctx context.Context, told jetstream.Stream) {
+	msg, err := told.GetLastMsgForSubject(ctx, g.eventSubject())
+	if err != nil {
+		return // nothing there, or not to be had: the next picture tells that somebody looks
+	}
+	e, err := events.Decode(msg.Data)
+	if err != nil || e.State != gapOpen {
+		return
+	}
+	from, err := time.Parse(time.RFC3339Nano, e.Facts[factFrom])
+	if err != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open == nil {
+		g.open = &predictions.Gap{Reason: e.Cause, From: from}
 	}
 }
 
-// put queues one record per model. The caller holds mu.
+func (g *gapTeller) eventSubject() string { return streams.EventSubject("camera", "gap", g.camera) }
+
+// put queues the event, and one record per model. The caller holds mu.
 func (g *gapTeller) put(gap predictions.Gap) {
+	if len(g.queue) == 0 {
+		g.idle = make(chan struct{})
+	}
+	e := events.Event{
+		Area: "camera", Kind: "gap", Name: g.camera, Instance: g.instance, At: gap.From, State: gapOpen, Cause: gap.Reason,
+		Facts: map[string]string{factFrom: gap.From.Format(time.RFC3339Nano)},
+	}
+	if !gap.To.IsZero() {
+		e.State, e.At = gapClosed, gap.To
+	}
+	g.queue = append(g.queue, record(g.eventSubject(), "gap/"+g.camera+"/"+g.instance+"/"+e.State+"/"+gap.Reason+"/"+strconv.FormatInt(e.At.UnixNano(), 36), e))
 	for _, m := range g.models {
 		p := predictions.Prediction{
 			Schema: predictions.SchemaID, Kind: predictions.KindGap, Status: predictions.StatusUnknown,
 			Camera: g.camera, Model: m, Gap: &gap,
 		}
-		data, err := json.Marshal(p)
-		if err != nil {
-			panic(fmt.Sprintf("a gap record is plain data: %v", err))
-		}
-		msg := nats.NewMsg(streams.PredictionSubject(m, g.camera))
-		msg.Data = data
-		msg.Header.Set(jetstream.MsgIDHeader, p.ID())
-		g.queue = append(g.queue, msg)
+		g.queue = append(g.queue, record(streams.PredictionSubject(m, g.camera), p.ID(), p))
 	}
-	g.queue = g.queue[max(0, len(g.queue)-gapBacklog):]
+	g.take(max(0, len(g.queue)-gapBacklog))
 	select {
 	case g.wake <- struct{}{}:
 	default:
 	}
+}
+
+func record(subject, id string, content any) *nats.Msg {
+	data, err := json.Marshal(content)
+	if err != nil {
+		panic(fmt.Sprintf("a gap record is plain data: %v", err))
+	}
+	msg := nats.NewMsg(subject)
+	msg.Data = data
+	msg.Header.Set(jetstream.MsgIDHeader, id)
+	return msg
 }
 
 // run publishes until ctx ends, and then makes one more attempt at what waits.
@@ -128,17 +202,23 @@ func (g *gapTeller) publish(ctx context.Context) bool {
 			g.mu.Unlock()
 			return true
 		}
-		msg := g.queue[0]
+		msg, may := g.queue[0], g.permit
 		g.mu.Unlock()
 		attempt, cancel := context.WithTimeout(ctx, everyPublishTimeout)
-		_, err := g.js.PublishMsg(attempt, msg)
+		var err error
+		if may != nil {
+			err = may(attempt, time.Now())
+		}
+		if err == nil {
+			_, err = g.js.PublishMsg(attempt, msg)
+		}
 		cancel()
-		if err != nil && !streams.Hopeless(err) {
+		if err != nil && !streams.Hopeless(err) && !errors.Is(err, errOldEpoch) {
 			return false
 		}
 		g.mu.Lock()
 		if len(g.queue) > 0 && g.queue[0] == msg { // else it fell out meanwhile
-			g.queue = g.queue[1:]
+			g.take(1)
 		}
 		g.mu.Unlock()
 	}

@@ -41,6 +41,7 @@ require (
 	github.com/sightline-dev/sightline/services v0.0.0
 	github.com/sightline-dev/sightline/streams v0.0.0
 	go.uber.org/goleak v1.3.0
+	pgregory.net/rapid v1.3.0
 )
 
 replace github.com/sightline-dev/sightline/services => ../

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"sync"
 	"time"
 
@@ -13,17 +14,24 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// claimEvery is how often an instance tries for a lease that another one holds.
-const claimEvery = streams.LeaseTTL / 3
+const (
+	// claimEvery is how often an instance tries for a lease that another one seems to hold: whoever watches leases can be
+	// blind for a while.
+	claimEvery = streams.LeaseTTL / 3
+	// claimAgain is when it tries again for one that seems to be free.
+	claimAgain = 50 * time.Millisecond
+)
 
 // keep captures one camera whenever its lease can be had.
-func (s *Service) keep(ctx context.Context, cfg config.Camera) {
-	gaps := newGapTeller(s.deps.JS, cfg.Name, cfg.Models)
+func (s *Service) keep(ctx context.Context, k *keeper) {
+	cfg := k.camera
+	gaps := newGapTeller(s.deps.JS, s.cfg.Instance, cfg.Name, cfg.Models)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	var telling sync.WaitGroup
 	telling.Go(func() { gaps.run(tell) })
@@ -32,26 +40,51 @@ func (s *Service) keep(ctx context.Context, cfg config.Camera) {
 	told := false
 	for ctx.Err() == nil {
 		models, ok := s.awaitModels(ctx, cfg)
-		if !ok {
+		if !ok || !s.awaitFree(ctx, cfg.Name) {
 			return
 		}
-		lease, err := s.claim(ctx, cfg.Name)
+		held, err := s.claim(ctx, cfg.Name)
 		if err != nil {
-			if !errors.Is(err, ErrLeaseHeld) && ctx.Err() == nil && !told { // once for each outage
+			if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil && !told { // once for each outage
 				told = true
 				s.deps.Log.WarnContext(ctx, "cannot claim camera", slog.String("camera", cfg.Name), slog.Any("error", err))
 			}
-			wait(ctx, claimEvery)
+			wait(ctx, claimAgain)
 			continue
 		}
 		told = false
-		s.hold(ctx, cfg, lease, models, gaps)
+		k.holding.Store(true)
+		s.held.Add(1)
+		s.hold(ctx, cfg, held, models, gaps)
+		s.held.Add(-1)
+		k.holding.Store(false)
+	}
+}
+
+// awaitFree returns when a camera's lease seems to be free, or it is time to try. It returns false when ctx ends.
+func (s *Service) awaitFree(ctx context.Context, camera string) bool {
+	late := time.NewTimer(claimEvery)
+	defer late.Stop()
+	for {
+		changed := s.holders.Changed()
+		if _, held := s.holders.Holder(camera); !held {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
 // claim takes the lease of a camera under an epoch that the ledger does not know yet: revisions start again when somebody
 // makes the bucket anew, and a frame's name must never come twice.
-func (s *Service) claim(ctx context.Context, camera string) (*Lease, error) {
+func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
 	stream, err := s.deps.JS.Stream(ctx, streams.Ledger)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", streams.Ledger, err)
@@ -66,30 +99,38 @@ func (s *Service) claim(ctx context.Context, camera string) (*Lease, error) {
 			known = r.Epoch
 		}
 	}
-	return Acquire(ctx, s.leases, camera, s.cfg.Instance, known)
+	connection := s.connection()
+	l, err := lease.Acquire(ctx, s.leases, camera, s.cfg.Instance, known)
+	if err != nil {
+		return nil, err
+	}
+	return newTenure(l, connection, s.connection), nil
 }
 
-// hold captures under one lease, until ctx ends or the lease is lost.
-func (s *Service) hold(ctx context.Context, cfg config.Camera, lease *Lease, models []model.Declaration, gaps *gapTeller) {
+// connection tells one connection to the broker from the next.
+func (s *Service) connection() uint64 { return s.deps.JS.Conn().Stats().Reconnects }
+
+const claimTimeout = 2 * time.Second
+
+// hold captures until ctx ends or another instance has the camera.
+func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models []model.Declaration, gaps *gapTeller) {
 	capture, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last frame
 	defer giveBack()
 
+	c := s.newCamera(cfg, models, gaps)
+	c.begin(t)
+	gaps.under(t.Await)
+	s.tellLease(cfg.Name, leaseAcquired, "", t)
 	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		err := lease.Keep(holding)
-		stop(err)
-		if errors.Is(err, ErrLeaseLost) {
-			s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: cfg.Name, State: "lost", Detail: err.Error()})
-		}
-	})
+	keeping.Go(func() { stop(s.defend(holding, capture, c, t)) })
 	keeping.Go(func() { s.watchModels(capture, cfg, models, stop) })
-	c := &camera{cfg: cfg, epoch: lease.Epoch, models: models, js: s.deps.JS, marks: s.marks, events: s.events, gaps: gaps}
-	s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: cfg.Name, State: "acquired", Facts: c.epochFact()})
-	if stream, err := s.deps.JS.Stream(ctx, streams.Predictions); err == nil {
-		gaps.adopt(ctx, stream)
+	asking, cancel := context.WithTimeout(holding, claimTimeout)
+	if stream, err := s.deps.JS.Stream(asking, streams.Events); err == nil {
+		gaps.adopt(asking, stream)
 	}
+	cancel()
 	source, err := s.deps.NewSource(cfg)
 	if err == nil {
 		err = c.run(capture, source, s.deps.NewDecoder)
@@ -99,12 +140,145 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, lease *Lease, mod
 		gaps.down(CauseOf(err), time.Now())
 		<-capture.Done() // no attempt with these settings will do better
 	}
-	if !errors.Is(context.Cause(capture), ErrLeaseLost) { // else somebody looks
+	if errors.Is(context.Cause(capture), lease.ErrLost) { // somebody else looks
+		gaps.forget()
+	} else {
 		gaps.down(causeReleased, c.lastPicture(time.Now()))
+		last, cancel := context.WithTimeout(holding, flushTimeout)
+		gaps.settle(last) // who comes next must know of it
+		cancel()
+		gaps.under(nil)
 	}
 	giveBack()
 	keeping.Wait()
 }
+
+func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps *gapTeller) *camera {
+	return &camera{
+		cfg: cfg, models: models, js: s.deps.JS, marks: s.marks, events: s.events, gaps: gaps,
+		share: shareOf(s.sampling, cfg),
+		more:  make(chan struct{}, 1),
+	}
+}
+
+func (s *Service) tellLease(camera, state, detail string, t *tenure) {
+	s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: camera, State: state, Detail: detail, Facts: epochFact(t.lease.Epoch)})
+}
+
+// The states of a lease's event.
+const (
+	leaseAcquired = "acquired"
+	leaseLost     = "lost"
+)
+
+// defend keeps a camera's lease until ctx ends, and then gives it back. Should it be lost and nobody else have the camera,
+// it is claimed anew, and capturing goes on under the next epoch. It returns lease.ErrLost when somebody else has it.
+func (s *Service) defend(ctx, capture context.Context, c *camera, t *tenure) error {
+	for {
+		watching, stop := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() { s.watchHolder(watching, c.cfg.Name, t) })
+		err := t.keep(ctx)
+		stop()
+		watch.Wait()
+		if err == nil {
+			err := t.lease.Release(context.WithoutCancel(ctx))
+			t.end(time.Time{})
+			return err
+		}
+		next, taken := s.reclaim(ctx, capture, c.cfg.Name, t)
+		if next != nil { // first of all: frames bear the new epoch from its beginning
+			c.begin(next)
+			c.gaps.under(next.Await)
+		}
+		if taken.IsZero() {
+			taken = s.successor(ctx, c.cfg.Name, t)
+		}
+		s.tellLease(c.cfg.Name, leaseLost, err.Error(), t)
+		t.end(taken)
+		if next == nil {
+			return err
+		}
+		s.tellLease(c.cfg.Name, leaseAcquired, "", next)
+		t = next
+	}
+}
+
+// watchHolder asks at once when somebody else seems to have the lease, or nobody.
+func (s *Service) watchHolder(ctx context.Context, camera string, t *tenure) {
+	for {
+		changed := s.holders.Changed()
+		if h, held := s.holders.Holder(camera); !held || h.Instance != s.cfg.Instance {
+			t.check()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reclaim finds out who has a camera whose lease was lost. When nobody does, it claims it anew, unless nothing is captured
+// any more. taken is when another instance began that has it; zero when none has.
+func (s *Service) reclaim(ctx, capture context.Context, camera string, lost *tenure) (next *tenure, taken time.Time) {
+	for ctx.Err() == nil {
+		if capture.Err() == nil {
+			if next, err := s.claim(ctx, camera); err == nil {
+				return next, time.Time{}
+			}
+		}
+		e, err := s.leases.Get(ctx, camera)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound) && capture.Err() != nil:
+			return nil, time.Time{}
+		case err == nil:
+			h, err := lease.Decode(e.Value())
+			if err != nil { // of a newer version: it may have been there from the beginning
+				return nil, lost.unsure()
+			}
+			if h.Instance != s.cfg.Instance { // else our own claim, whose answer was lost: it expires
+				return nil, h.Since
+			}
+		}
+		wait(ctx, claimAgain)
+	}
+	return nil, lost.unsure()
+}
+
+// successor is when another instance had a camera that nobody has now, or only this one; zero when none did. Whoever
+// gets a lease tells so with an event.
+func (s *Service) successor(ctx context.Context, camera string, lost *tenure) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, successorTimeout)
+	defer cancel()
+	for ; ctx.Err() == nil; wait(ctx, claimAgain) {
+		stream, err := s.deps.JS.Stream(ctx, streams.Events)
+		if err != nil {
+			continue
+		}
+		msg, err := stream.GetLastMsgForSubject(ctx, streams.EventSubject("camera", "lease", camera))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return time.Time{}
+		}
+		if err != nil {
+			continue
+		}
+		e, err := events.Decode(msg.Data)
+		if err != nil {
+			break
+		}
+		switch epoch, err := strconv.ParseUint(e.Facts[factEpoch], 10, 64); {
+		case err == nil && epoch <= lost.lease.Epoch:
+			return time.Time{}
+		case err == nil && e.State == leaseAcquired:
+			return e.At
+		}
+		break
+	}
+	return lost.unsure()
+}
+
+const successorTimeout = 5 * time.Second
 
 // causeReleased is the reason of a gap that begins because nobody captures the camera any more: it was removed or disabled,
 // its settings change, or the instance stops.

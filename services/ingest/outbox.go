@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -40,23 +41,34 @@ type outgoing struct {
 	jpeg     []byte
 }
 
-// outbox carries one camera's frames to the broker, in order and one at a time, so that the newest is stored last. put
-// never blocks: while the broker is away a bounded number of frames waits, and what falls out is in the ledger.
+// permit says whether what was captured at a time may be published; see tenure.Await.
+type permit func(ctx context.Context, captured time.Time) error
+
+// outbox carries one epoch's frames of a camera to the broker, in order and one at a time, so that the newest is stored
+// last. put never blocks: while the broker is away a bounded number of frames waits, and what falls out is in the ledger.
 type outbox struct {
 	js       Publisher
 	marks    *ledger.Reporter
 	delivery streams.Delivery
+	permit   permit
 	refused  func(error) // a frame that no stream will ever take
 
 	mu     sync.Mutex
 	frames []outgoing
 	bytes  int
 	wake   chan struct{}
+	closed chan struct{} // no more frames come
 }
 
-func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery, refused func(error)) *outbox {
-	return &outbox{js: js, marks: marks, delivery: d, refused: refused, wake: make(chan struct{}, 1)}
+func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery, p permit, refused func(error)) *outbox {
+	return &outbox{
+		js: js, marks: marks, delivery: d, permit: p, refused: refused,
+		wake: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
 }
+
+// close says that no more frames come. Call it once.
+func (o *outbox) close() { close(o.closed) }
 
 // put queues a frame. What no longer fits is superseded: the oldest goes first.
 func (o *outbox) put(f outgoing) {
@@ -109,25 +121,25 @@ func (o *outbox) newerWaits() bool {
 	return len(o.frames) > 0
 }
 
-// run publishes until ctx ends and the outbox is empty, or until abandon ends; what is left then is accounted for.
-func (o *outbox) run(ctx, abandon context.Context) {
-	for {
-		f, ok := o.next()
-		switch {
-		case ok:
-			o.send(abandon, f)
-		case ctx.Err() != nil:
+// run publishes until the outbox is closed and empty. Once ctx ends, what is left is only accounted for.
+func (o *outbox) run(ctx context.Context) {
+	for closed := false; ; {
+		if f, ok := o.next(); ok {
+			o.send(ctx, f)
+			continue
+		}
+		if closed {
 			return
-		default:
-			select {
-			case <-o.wake:
-			case <-ctx.Done():
-			}
+		}
+		select {
+		case <-o.wake:
+		case <-o.closed:
+			closed = true // and what came before that is there now
 		}
 	}
 }
 
-// send publishes one frame, however long the broker is away, unless its time passes.
+// send publishes one frame, however long the broker is away, unless its time passes or the camera was taken over before.
 func (o *outbox) send(ctx context.Context, f outgoing) {
 	msg := o.message(f)
 	timeout := livePublishTimeout
@@ -136,11 +148,17 @@ func (o *outbox) send(ctx context.Context, f outgoing) {
 	}
 	for pause := outboxRetry; ; pause = min(2*pause, outboxRetryTo) {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
-		_, err := o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0))
+		err := o.permit(attempt, f.received)
+		if err == nil {
+			_, err = o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0))
+		}
 		cancel()
 		switch {
 		case err == nil:
 			o.marks.Add(f.facts.Name, ledger.Published, "", "")
+			return
+		case errors.Is(err, errOldEpoch):
+			o.marks.Add(f.facts.Name, ledger.Superseded, "", reasonOldEpoch)
 			return
 		case streams.Hopeless(err): // those behind it must not wait for it
 			o.marks.Add(f.facts.Name, ledger.Superseded, "", "refused_by_broker")
@@ -153,6 +171,9 @@ func (o *outbox) send(ctx context.Context, f outgoing) {
 		wait(ctx, pause)
 	}
 }
+
+// reasonOldEpoch is why a frame is refused that was captured when another instance had the camera already.
+const reasonOldEpoch = "old_epoch"
 
 // giveUp says that a frame that could not be published should make way: late is wrong for a freshest camera.
 func (o *outbox) giveUp(f outgoing) bool {

@@ -49,3 +49,77 @@ func TestSampler(t *testing.T) {
 		})
 	}
 }
+
+// shoot plays pictures of a camera to a sampler and counts what it picks and the longest time without a pick.
+type shoot struct {
+	s      *sampler
+	began  time.Time
+	pts    time.Duration
+	picked time.Duration
+}
+
+func (x *shoot) play(d, every time.Duration) (picked int, longest time.Duration) {
+	for end := x.pts + d; x.pts < end; x.pts += every {
+		if x.s.pick(x.pts, x.began.Add(x.pts)) {
+			longest = max(longest, x.pts-x.picked)
+			x.picked = x.pts
+			picked++
+		}
+	}
+	return picked, max(longest, x.pts-x.picked)
+}
+
+func TestSamplerTakesItsShare(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		fps            float64
+		camera         int // what the camera sends, fps
+		share          float64
+		want           int // pictures in 100 s
+		longest        time.Duration
+		wantNotLowered bool
+	}{
+		{"all of 10", 10, 25, 1, 1000, 120 * time.Millisecond, true},
+		{"half of 10", 10, 25, 0.5, 500, 240 * time.Millisecond, false},
+		{"a third of 10, of a camera of 10", 10, 10, 0.333, 333, 500 * time.Millisecond, false},
+		{"a tenth of 10", 10, 25, 0.1, 100, 1300 * time.Millisecond, false},
+		{"next to nothing leaves the least rate", 10, 25, 0.001, 20, 6500 * time.Millisecond, false},
+		{"one below the least rate keeps its own", 0.1, 25, 0.001, 10, 12500 * time.Millisecond, true},
+		{"all pictures", 0, 25, 1, 2500, 40 * time.Millisecond, true},
+		{"seven tenths of all pictures", 0, 25, 0.7, 1750, 80 * time.Millisecond, false},
+		{"a tenth of all pictures", 0, 25, 0.1, 250, 400 * time.Millisecond, false},
+		{"next to nothing of all pictures", 0, 25, 0.001, 20, 5040 * time.Millisecond, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := &shoot{s: newSampler(tt.fps), began: time.Now()}
+			x.s.lower(tt.share)
+			picked, longest := x.play(100*time.Second, time.Second/time.Duration(tt.camera))
+			if picked < tt.want-2 || picked > tt.want+2 {
+				t.Errorf("picked %d, want %d", picked, tt.want)
+			}
+			if longest > tt.longest {
+				t.Errorf("nothing for %v", longest)
+			}
+			if x.s.lowered() == tt.wantNotLowered {
+				t.Errorf("lowered: %v", x.s.lowered())
+			}
+		})
+	}
+}
+
+// A change of the share holds for the very next picture, in both directions, and makes no burst.
+func TestSamplerChangesAtOnce(t *testing.T) {
+	for _, fps := range []float64{10, 0} {
+		x := &shoot{s: newSampler(fps), began: time.Now()}
+		camera := 100 * time.Millisecond
+		for i, step := range []struct {
+			share float64
+			want  int
+		}{{1, 100}, {0.1, 10}, {1, 100}, {0.001, 2}, {0.5, 50}, {1, 100}} {
+			x.s.lower(step.share)
+			if got, _ := x.play(10*time.Second, camera); got < step.want-1 || got > step.want+1 {
+				t.Errorf("fps %v, step %d: picked %d at share %v, want %d", fps, i, got, step.share, step.want)
+			}
+		}
+	}
+}

@@ -8,21 +8,37 @@
 // # Concurrency
 //
 // Cameras share nothing but the connection to the broker: a camera that hangs, floods or fails delays no other.
+//
+// # Several instances
+//
+// Instances share the cameras in proportion to their capacities: each computes the same placement from the same three
+// things, who is there (WORKERS), who holds what (LEASES) and what is to be captured (CAMERAS), and claims only what is
+// placed with it. A camera that is placed elsewhere is handed over once that has been so for a while, a few at a time.
+//
+// A camera has one owner at a time, by its lease, and each lease has an epoch. An instance that was cut off from the broker
+// or stopped goes on capturing into its bounded backlog, and publishes nothing of it before it knows who had the camera
+// when: what it captured after another instance began is refused.
 package ingest
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/fleet"
+	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/sampling"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -30,7 +46,12 @@ import (
 type Config struct {
 	// Instance names this process; it is the holder of its leases.
 	Instance string
+	// Capacity is how many cameras this process captures at the most when there is a fleet; 0 means DefaultCapacity.
+	Capacity int
 }
+
+// DefaultCapacity is how many cameras an instance takes unless told otherwise.
+const DefaultCapacity = 64
 
 // Deps are what a Service needs from outside.
 type Deps struct {
@@ -39,7 +60,12 @@ type Deps struct {
 	NewSource func(config.Camera) (Source, error)
 	// NewDecoder decodes what a source delivers.
 	NewDecoder func(Codec) (Decoder, error)
-	Log        *slog.Logger
+	// Fleet is who is there to share the cameras with, as this process's member hears it; nil means that this instance is
+	// alone and takes every camera whose lease is free.
+	Fleet *fleet.View
+	// Member is this process's place in the fleet, which tells the others how many cameras it can take. Nil is none.
+	Member *fleet.Member
+	Log    *slog.Logger
 }
 
 // Service captures every camera of the bucket CAMERAS that it gets the lease of.
@@ -50,28 +76,54 @@ type Service struct {
 	marks  *ledger.Reporter
 	events *events.Publisher
 	models catalog.Models
-	leases jetstream.KeyValue
+	// sampling says how many of their pictures cameras capture while workers cannot keep up.
+	sampling *sampling.View
+	leases   jetstream.KeyValue
+	holders  *lease.View
+
+	leaving atomic.Bool
+	held    atomic.Int64 // cameras
 }
 
 // NewService makes a Service; Run runs it.
 func NewService(cfg Config, deps Deps) *Service {
-	return &Service{
+	if cfg.Capacity <= 0 {
+		cfg.Capacity = DefaultCapacity
+	}
+	s := &Service{
 		cfg: cfg, deps: deps,
 		marks: ledger.NewReporter(deps.JS, "ingest", cfg.Instance), events: events.NewPublisher(deps.JS, cfg.Instance),
 	}
+	if deps.Member != nil {
+		deps.Member.Describe(s.describe)
+	}
+	return s
 }
 
-// Run captures until ctx ends, then publishes what was captured and gives its leases back.
-func (s *Service) Run(ctx context.Context) (err error) {
-	if s.leases, err = s.deps.JS.KeyValue(ctx, streams.LeasesBucket); err != nil {
-		return fmt.Errorf("ingest: bucket %s: %w", streams.LeasesBucket, err)
+// describe tells the fleet how many cameras this instance can take. One that is about to stop takes none.
+func (s *Service) describe(w *fleet.Worker) {
+	w.Capacity = s.cfg.Capacity
+	if s.leaving.Load() {
+		w.Capacity = 0
 	}
-	if s.models, err = catalog.FollowModels(ctx, s.deps.JS, s.deps.Log); err != nil {
-		return fmt.Errorf("ingest: %w", err)
-	}
-	cameras, err := catalog.FollowCameras(ctx, s.deps.JS, s.deps.Log)
-	if err != nil {
-		return fmt.Errorf("ingest: %w", err)
+	w.Load.Busy = float64(s.held.Load()) / float64(s.cfg.Capacity)
+}
+
+// Run captures until ctx ends, then publishes what was captured and gives its leases back. It waits for a broker that is
+// away, and for buckets that are not there yet.
+func (s *Service) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { s.leaving.Store(true) })()
+	s.holders = lease.Follow(ctx, s.deps.JS, s.deps.Log)
+	var cameras *catalog.View[config.Camera]
+	for _, begin := range []func() error{
+		func() (err error) { s.leases, err = s.deps.JS.KeyValue(ctx, streams.LeasesBucket); return err },
+		func() (err error) { s.models, err = catalog.FollowModels(ctx, s.deps.JS, s.deps.Log); return err },
+		func() (err error) { s.sampling, err = sampling.Follow(ctx, s.deps.JS, s.deps.Log); return err },
+		func() (err error) { cameras, err = catalog.FollowCameras(ctx, s.deps.JS, s.deps.Log); return err },
+	} {
+		if !s.insist(ctx, begin) {
+			return nil
+		}
 	}
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
@@ -83,19 +135,53 @@ func (s *Service) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
-	keepers := map[string]*keeper{}
-	for ctx.Err() == nil {
-		want, changed := cameras.All()
-		s.reconcile(ctx, want, keepers, &keeping)
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
+	s.share(ctx, cameras, &keeping)
 	keeping.Wait()
 	stopTelling()
 	telling.Wait()
 	return nil
+}
+
+// beginAgain is when something is tried again that the broker did not answer at the start.
+const beginAgain = 500 * time.Millisecond
+
+// insist does something until it succeeds. It returns false when ctx ends.
+func (s *Service) insist(ctx context.Context, do func() error) bool {
+	for told := false; ctx.Err() == nil; wait(ctx, beginAgain) {
+		err := do()
+		if err == nil {
+			return true
+		}
+		if !told && ctx.Err() == nil {
+			told = true
+			s.deps.Log.WarnContext(ctx, "waiting for the broker", slog.Any("error", err))
+		}
+	}
+	return false
+}
+
+// share captures the cameras that are placed with this instance, until ctx ends.
+func (s *Service) share(ctx context.Context, cameras *catalog.View[config.Camera], wg *sync.WaitGroup) {
+	p := newPlacer(s.cfg.Instance, s.deps.Fleet, s.holders, s.events.Tell)
+	look := make(<-chan time.Time)
+	if s.deps.Fleet != nil {
+		tick := time.NewTicker(placeEvery)
+		defer tick.Stop()
+		look = tick.C
+	}
+	keepers := map[string]*keeper{}
+	for ctx.Err() == nil {
+		members, holders := p.changed()
+		want, changed := cameras.All()
+		s.reconcile(ctx, want, p, keepers, wg)
+		select {
+		case <-changed:
+		case <-members:
+		case <-holders:
+		case <-look:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // keeper is one camera with certain settings, until they change.
@@ -103,21 +189,45 @@ type keeper struct {
 	camera  config.Camera
 	stop    context.CancelFunc
 	stopped bool
+	holding atomic.Bool // it has the camera's lease
 	done    chan struct{}
 }
 
-// reconcile stops what is no longer wanted and starts what is. A camera with new settings waits for its predecessor, whose
-// frames are then out and whose lease is free; nobody else does.
-func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[config.Camera], keepers map[string]*keeper, wg *sync.WaitGroup) {
-	for name, k := range keepers {
-		if e, ok := want[name]; !ok || !e.Value.Enabled || !reflect.DeepEqual(e.Value, k.camera) {
-			k.stop()
-			k.stopped = true
+func (k *keeper) end() {
+	k.stop()
+	k.stopped = true
+}
+
+// reconcile stops what is no longer wanted or placed here, and starts what is. A camera with new settings waits for its
+// predecessor, whose frames are then out and whose lease is free; nobody else does.
+func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[config.Camera], p *placer, keepers map[string]*keeper, wg *sync.WaitGroup) {
+	now := time.Now()
+	enabled := make([]string, 0, len(want))
+	for name, e := range want {
+		if e.Value.Enabled {
+			enabled = append(enabled, name)
 		}
 	}
-	for name, e := range want {
+	slices.Sort(enabled)
+	held := map[string]bool{}
+	for name, k := range keepers {
+		if k.holding.Load() && !k.stopped {
+			held[name] = true
+		}
+	}
+	p.update(now, enabled, held)
+	for _, name := range slices.Sorted(maps.Keys(keepers)) {
+		k := keepers[name]
+		e, ok := want[name]
+		unwanted := !ok || !e.Value.Enabled || !reflect.DeepEqual(e.Value, k.camera)
+		if !k.stopped && (unwanted || !p.mine(name) && (!k.holding.Load() || p.mayHandOver(now, name))) {
+			k.end()
+		}
+	}
+	for _, name := range enabled {
+		e := want[name]
 		before := keepers[name]
-		if !e.Value.Enabled || before != nil && !before.stopped {
+		if !p.mine(name) || before != nil && !before.stopped {
 			continue
 		}
 		keep, stop := context.WithCancel(ctx)
@@ -129,7 +239,7 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 			if before != nil {
 				<-before.done
 			}
-			s.keep(keep, k.camera)
+			s.keep(keep, k)
 		})
 	}
 	for name, k := range keepers {

@@ -106,6 +106,13 @@ func newSiteIn(t *testing.T, dir string, cameras ...config.Camera) *site {
 	t.Cleanup(server.Stop)
 	r := &site{server: server}
 	r.js = r.connect(t, "test")
+	r.declare(t, cameras...)
+	return r
+}
+
+// declare makes streams and buckets, a model and cameras.
+func (r *site) declare(t *testing.T, cameras ...config.Camera) {
+	t.Helper()
 	if err := streams.Ensure(t.Context(), r.js, streams.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +124,6 @@ func newSiteIn(t *testing.T, dir string, cameras ...config.Camera) *site {
 	if err := catalog.PutCameras(t.Context(), r.js, nil, cameras); err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 func (r *site) connect(t *testing.T, name string) jetstream.JetStream {

@@ -54,3 +54,10 @@ func (r recycler) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 		r.next.Dropped(m, fate, reason)
 	}
 }
+
+// Returned implements stage.Observer.
+func (r recycler) Returned(m stage.Message) {
+	if r.next != nil {
+		r.next.Returned(m)
+	}
+}

@@ -21,6 +21,10 @@ const (
 	undeclaredDelay = 500 * time.Millisecond
 	// reasonMaxAge is the ledger's reason for a frame that was older than its camera's max_age.
 	reasonMaxAge = "max_age"
+	// reasonOldEpoch is the ledger's reason for a frame that was captured when its camera had a later owner already.
+	reasonOldEpoch = "old_epoch"
+	// ownerSlack allows for clocks of two machines that do not agree.
+	ownerSlack = 250 * time.Millisecond
 	// headers is about how many headers a tensor has.
 	headers = 16
 )
@@ -29,12 +33,13 @@ const (
 type Handler struct {
 	models  Models
 	imager  Imager
+	owners  Owners // nil: nobody is asked
 	buffers buffers
 }
 
-// NewHandler makes a Handler.
-func NewHandler(models Models, imager Imager) *Handler {
-	return &Handler{models: models, imager: imager}
+// NewHandler makes a Handler. Without owners every frame is taken for its camera's owner's.
+func NewHandler(models Models, imager Imager, owners Owners) *Handler {
+	return &Handler{models: models, imager: imager, owners: owners}
 }
 
 // Release says that nobody looks at the outputs' data any more, so that it can be used again. Calling it is optional.
@@ -56,6 +61,9 @@ func (h *Handler) Handle(_ context.Context, m stage.Message) ([]stage.Output, er
 	}
 	if !facts.Deadline.IsZero() && start.After(facts.Deadline) {
 		return nil, stage.Drop(ledger.Expired, reasonMaxAge)
+	}
+	if h.outdated(&facts) {
+		return nil, stage.Drop(ledger.Superseded, reasonOldEpoch)
 	}
 	inputs, err := h.inputs(facts.Models)
 	if err != nil {
@@ -93,6 +101,15 @@ func (h *Handler) Handle(_ context.Context, m stage.Message) ([]stage.Output, er
 		outputs = append(outputs, output(streams.DeliveryOf(m.Subject), &t, data))
 	}
 	return outputs, nil
+}
+
+// outdated reports whether another instance had the camera already when a frame was captured.
+func (h *Handler) outdated(f *frame.Facts) bool {
+	if h.owners == nil {
+		return false
+	}
+	owner, ok := h.owners.Holder(f.Name.Camera)
+	return ok && f.Name.Epoch < owner.Epoch && f.Captured.After(owner.Since.Add(ownerSlack))
 }
 
 // inputs are the inputs of all models, or an error when one of them cannot be served yet.

@@ -120,7 +120,7 @@ func TestHandlerVerdicts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			imager := &preprocess.Fake{}
-			outputs, err := preprocess.NewHandler(declared(), imager).Handle(t.Context(), c.message)
+			outputs, err := preprocess.NewHandler(declared(), imager, nil).Handle(t.Context(), c.message)
 			if got := verdict(err); got != c.verdict || (err != nil) != (c.err != "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
 				t.Errorf("%s: %v; want %s: %s", got, err, c.verdict, c.err)
 			}
@@ -142,7 +142,7 @@ func TestHandlerTensor(t *testing.T) {
 	f := facts()
 	f.Models = []string{"box", "gray"}
 	src := imagertest.Quadrants(320, 240)
-	outputs, err := preprocess.NewHandler(declared(), &preprocess.Fake{}).Handle(t.Context(), message(f, streams.Freshest, imagertest.PNG(src)))
+	outputs, err := preprocess.NewHandler(declared(), &preprocess.Fake{}, nil).Handle(t.Context(), message(f, streams.Freshest, imagertest.PNG(src)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestHandlerTensor(t *testing.T) {
 func TestHandlerRegion(t *testing.T) {
 	f := facts()
 	f.ROI = frame.ROI{0.5, 0.5, 1, 1} // the last quadrant, all one colour
-	outputs, err := preprocess.NewHandler(declared(), &preprocess.Fake{}).Handle(t.Context(), message(f, streams.Freshest, imagertest.PNG(imagertest.Quadrants(322, 242))))
+	outputs, err := preprocess.NewHandler(declared(), &preprocess.Fake{}, nil).Handle(t.Context(), message(f, streams.Freshest, imagertest.PNG(imagertest.Quadrants(322, 242))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,13 +201,13 @@ func TestHandlerRegion(t *testing.T) {
 	}
 	tiny := facts()
 	tiny.ROI = frame.ROI{0.985, 0.985, 0.995, 0.995}
-	if _, err := preprocess.NewHandler(declared(), &preprocess.Fake{}).Handle(t.Context(), message(tiny, streams.Freshest, imagertest.PNG(imagertest.Noise(8, 8, 1)))); err != nil {
+	if _, err := preprocess.NewHandler(declared(), &preprocess.Fake{}, nil).Handle(t.Context(), message(tiny, streams.Freshest, imagertest.PNG(imagertest.Noise(8, 8, 1)))); err != nil {
 		t.Errorf("a region of less than a pixel: %v", err)
 	}
 }
 
 func TestReleasedBuffersAreCleanAgain(t *testing.T) {
-	h := preprocess.NewHandler(declared(), &preprocess.Fake{})
+	h := preprocess.NewHandler(declared(), &preprocess.Fake{}, nil)
 	white, black := image.NewGray(image.Rect(0, 0, 32, 24)), image.NewGray(image.Rect(0, 0, 32, 24))
 	for i := range white.Pix {
 		white.Pix[i] = 255

@@ -24,7 +24,7 @@ func TestLetterboxKeepsTheCamerasProportions(t *testing.T) {
 	}
 	d, _ := model.Preset(model.Person)
 	d.Input.Width, d.Input.Height, d.Input.Layout, d.Input.Resize = 320, 320, model.NCHW, model.Letterbox
-	h := preprocess.NewHandler(preprocess.StaticModels{"m": d}, &preprocess.Fake{})
+	h := preprocess.NewHandler(preprocess.StaticModels{"m": d}, &preprocess.Fake{}, nil)
 	f := frame.Facts{
 		Name: frame.Name{Camera: "door", Epoch: 1, Seq: 1}, Captured: time.Now(), SourceW: 1920, SourceH: 1080, Models: []string{"m"},
 	}

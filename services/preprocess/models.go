@@ -1,6 +1,7 @@
 package preprocess
 
 import (
+	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -20,6 +21,13 @@ func (m StaticModels) Model(name string) (model.Declaration, bool) {
 	d, ok := m[name]
 	return d, ok
 }
+
+// Owners knows who captures a camera now. It is safe for concurrent use and answers from memory.
+type Owners interface {
+	Holder(camera string) (lease.Holder, bool)
+}
+
+var _ Owners = (*lease.View)(nil)
 
 // lane is the lane that a camera's frames take to a model. Rollouts will decide it by camera, sticky.
 func lane(_, _ string) streams.Lane { return streams.LaneStable }

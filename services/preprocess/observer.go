@@ -45,3 +45,10 @@ func (o observer) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 		o.marks.Add(name, fate, "", reason)
 	}
 }
+
+// Returned implements stage.Observer.
+func (o observer) Returned(m stage.Message) {
+	if name, ok := nameOf(m); ok {
+		o.marks.Add(name, ledger.Returned, "", "")
+	}
+}

@@ -6,6 +6,8 @@
 // The stage runtime (pkg/stage) owns pulling, publishing and acknowledging. This package decides a frame's fate:
 //
 //   - a frame past its deadline is dropped as expired before any of its pixels is touched;
+//   - a frame that an instance of ingest captured after another one had taken the camera over is dropped as superseded,
+//     old_epoch: the new owner's frames show the same. Its epoch tells it, and the lease says since when;
 //   - headers that frame.Decode refuses, headers of another camera than the subject's, and a picture that cannot be
 //     decoded are poison: the frame is quarantined at once, with its payload;
 //   - a model that is not declared yet, or whose input size is not known yet, makes the frame come back half a second
@@ -33,6 +35,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/stage"
 	"github.com/sightline-dev/sightline/streams"
@@ -46,9 +49,13 @@ type Deps struct {
 	JetStream jetstream.JetStream
 	Models    Models
 	Imager    Imager
+	// Owners tells late frames of a camera's earlier owner; nil asks nobody.
+	Owners Owners
 	// Observer is told the fates of frames; see NewObserver. It must not keep an Output's Data.
 	Observer stage.Observer
-	Log      *slog.Logger
+	// Member is this process's place in the fleet; nil is none.
+	Member *fleet.Member
+	Log    *slog.Logger
 }
 
 // New makes the stage; it starts nothing.
@@ -59,8 +66,8 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 	if d.JetStream == nil || d.Models == nil || d.Imager == nil {
 		return nil, errors.New(Name + ": Deps need JetStream, Models and Imager")
 	}
-	h := NewHandler(d.Models, d.Imager)
-	return stage.New(stage.Config{
+	h := NewHandler(d.Models, d.Imager, d.Owners)
+	config := stage.Config{
 		Name:         Name,
 		Sources:      streams.Preprocess(d.JetStream),
 		Publisher:    d.JetStream,
@@ -72,7 +79,19 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 		MaxAttempts:  cfg.MaxAttempts,
 		Timeout:      cfg.Timeout,
 		DrainTimeout: cfg.DrainTimeout,
-	}, stage.Each(h.Handle)), nil
+	}
+	if d.Member != nil {
+		config.Member = d.Member
+	}
+	st := stage.New(config, stage.Each(h.Handle))
+	if d.Member != nil {
+		var meter fleet.BusyMeter
+		d.Member.Describe(func(w *fleet.Worker) {
+			w.Capacity = cfg.workers()
+			w.Load.Busy = meter.Share(st.Stats().Busy, cfg.workers())
+		})
+	}
+	return st, nil
 }
 
 // identity is the frame's name, or for a message without a valid one its place in the stream and time.

@@ -98,7 +98,7 @@ func BenchmarkTensor(b *testing.B) {
 func BenchmarkHandler(b *testing.B) {
 	d, _ := model.Preset(model.Person)
 	d.Input.Width, d.Input.Height = 320, 240
-	h := preprocess.NewHandler(preprocess.StaticModels{"person": d}, cv.Imager{})
+	h := preprocess.NewHandler(preprocess.StaticModels{"person": d}, cv.Imager{}, nil)
 	facts := frame.Facts{
 		Name: frame.Name{Camera: "gate", Epoch: 7, Seq: 1}, Captured: time.Now(), Deadline: time.Now().Add(time.Hour),
 		SourceW: 1280, SourceH: 960, Models: []string{"person"}, Status: "ok", Timings: frame.Timings{{Stage: "ingest", Took: time.Millisecond}},

@@ -14,7 +14,7 @@ import (
 	"github.com/sightline-dev/sightline/services/camera"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
-	"github.com/sightline-dev/sightline/services/sightline/system"
+	"github.com/sightline-dev/sightline/services/ingest/adapters"
 )
 
 // Loop is the yardstick: decode, scale and infer in one goroutine per core, no messages, no durability.
@@ -41,7 +41,7 @@ func Loop(ctx context.Context, footage *camera.Footage, m *infer.Model, d time.D
 func loop(ctx context.Context, footage *camera.Footage, m *infer.Model, frames *atomic.Int64) error {
 	in := m.Artifact().Declaration.Input
 	rgb := make([]byte, in.Width*in.Height*3)
-	decoder, err := system.NewDecoder(ingest.Codec(footage.Codec))
+	decoder, err := adapters.NewDecoder(ingest.Codec(footage.Codec))
 	if err != nil {
 		return err
 	}

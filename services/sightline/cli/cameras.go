@@ -14,7 +14,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
-	"github.com/sightline-dev/sightline/services/ingest"
+	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/services/sightline/watch"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -84,8 +84,7 @@ func cameraRows(ctx context.Context, js jetstream.JetStream) ([]cameraRow, error
 			row.State = "disabled"
 		}
 		if e, err := leases.Get(ctx, c.Name); err == nil {
-			var h ingest.Holder
-			if json.Unmarshal(e.Value(), &h) == nil {
+			if h, err := lease.Decode(e.Value()); err == nil {
 				row.Holder = h.Instance
 			}
 		} else if !errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -126,7 +126,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was pred
 		a.process.NATS = servers
 		return nil
 	}
-	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(), a.detect(), a.bench())
+	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
+		a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
 	return root
 }
 

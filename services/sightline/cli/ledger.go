@@ -15,7 +15,8 @@ func (a *app) ledger() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",
 		Short: "Show the books: the fate of every captured frame, per camera and model",
-		Long: `Show, per camera and model, what became of every frame captured within the ledger's 24 hours:
+		Long: `Show, per camera and model, what became of every frame that was captured since the recovery service first kept the
+books, or, where none does, within the ledger's 24 hours:
 
   captured = predicted + superseded + expired + quarantined + in flight + lost
 

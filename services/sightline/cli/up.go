@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/sightline-dev/sightline/pkg/broker"
@@ -101,7 +100,7 @@ type upRun struct {
 
 	watcher *watch.Watcher
 	stop    context.CancelFunc
-	held    heldBefore
+	held    ledger.HeldBefore
 	last    []watch.Camera
 }
 
@@ -112,7 +111,7 @@ func (r *upRun) watch(ctx context.Context, s *system.System) error {
 	r.stop = stop
 	failed := make(chan error, 1)
 	go func() { failed <- r.watcher.Run(watching) }()
-	r.held.js = s.JS
+	r.held.JS = s.JS
 
 	if err := r.app.welcome(s); err != nil {
 		return err
@@ -145,23 +144,13 @@ func (r *upRun) watch(ctx context.Context, s *system.System) error {
 	}
 }
 
-// heldBefore is what the every_frame streams held some time ago: what left them since then has its fate in the books, so
-// nothing is called lost too early.
-type heldBefore struct {
-	js       jetstream.JetStream
-	old, new ledger.Held
-	taken    time.Time
-}
-
-func (h *heldBefore) at(ctx context.Context, now time.Time) ledger.Held {
-	if now.Sub(h.taken) >= 4*ledger.FlushInterval {
-		h.old, h.new, h.taken = h.new, ledger.HeldFrom(ctx, h.js), now
-	}
-	return h.old
+// cameras is the picture now. What streams hold is as old as the books want it.
+func (r *upRun) cameras(ctx context.Context, now time.Time) []watch.Camera {
+	return r.watcher.Cameras(now, r.held.At(ctx, now, r.watcher.Pace()))
 }
 
 func (r *upRun) show(ctx context.Context, now time.Time) error {
-	rows := r.watcher.Cameras(now, r.held.at(ctx, now))
+	rows := r.cameras(ctx, now)
 	if r.app.interactive() {
 		return r.app.drawBoard(rows, r.watcher.Notes())
 	}
@@ -174,20 +163,21 @@ func (r *upRun) settle(ctx context.Context) error {
 		return nil
 	}
 	defer r.stop()
-	tick := time.NewTicker(200 * time.Millisecond)
+	const every = 200 * time.Millisecond
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for quiet := 0; quiet < 3; { // the ledger's last records are half a second on their way
+	for quiet := time.Duration(0); quiet < r.watcher.Pace()+every/2; { // the ledger's last records are so long on their way
 		select {
 		case <-ctx.Done():
 			return nil // the verdict tells what is still open
 		case now := <-tick.C:
-			r.last = r.watcher.Cameras(now, r.held.at(ctx, now))
+			r.last = r.cameras(ctx, now)
 			open := uint64(0)
 			for _, c := range r.last {
 				open += c.Books.InFlight
 			}
 			if open == 0 {
-				quiet++
+				quiet += every
 			} else {
 				quiet = 0
 			}

@@ -22,10 +22,12 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/services/camera"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
+	"github.com/sightline-dev/sightline/services/ingest/adapters"
 	"github.com/sightline-dev/sightline/services/preprocess"
 	"github.com/sightline-dev/sightline/services/sightline/watch"
 	"github.com/sightline-dev/sightline/streams"
@@ -150,6 +152,16 @@ func (r *runner) connect(name string) (jetstream.JetStream, error) {
 	return broker.JetStream(nc)
 }
 
+// member makes the connection and the place in the fleet of the only replica of a service.
+func (r *runner) member(service string) (jetstream.JetStream, *fleet.Member, error) {
+	const instance = "1"
+	js, err := r.connect(service + "-" + instance)
+	if err != nil {
+		return nil, nil, err
+	}
+	return js, fleet.NewMember(js, fleet.Config{Service: service, Instance: service + "-" + instance, Log: r.cfg.Log}), nil
+}
+
 func (r *runner) closeConnections() {
 	for _, nc := range r.conns {
 		nc.Close()
@@ -197,7 +209,7 @@ func (r *runner) startWorkers(ctx context.Context) error {
 }
 
 func (r *runner) startInfer() (*infer.Service, error) {
-	js, err := r.connect("infer-1")
+	js, member, err := r.member("infer")
 	if err != nil {
 		return nil, err
 	}
@@ -207,19 +219,19 @@ func (r *runner) startInfer() (*infer.Service, error) {
 	}
 	repository := model.Repository{Dir: r.cfg.File.Models}
 	s := infer.NewService(infer.Config{Instance: "infer-1"}, infer.Deps{
-		JS: js, Backend: backend, Open: repository.OpenVersion, Log: r.cfg.Log,
+		JS: js, Backend: backend, Open: repository.OpenVersion, Member: member, Log: r.cfg.Log,
 	})
-	r.run(&r.work, "infer", s.Run)
+	r.run(&r.work, "infer", func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return s, nil
 }
 
 func (r *runner) startPreprocess() error {
-	js, err := r.connect("preprocess-1")
+	js, member, err := r.member("preprocess")
 	if err != nil {
 		return err
 	}
-	s := preprocess.NewService(preprocess.Default(), js, NewImager(), r.cfg.Log)
-	r.run(&r.work, "preprocess", s.Run)
+	s := preprocess.NewService(preprocess.Default(), preprocess.Deps{JetStream: js, Imager: NewImager(), Member: member, Log: r.cfg.Log})
+	r.run(&r.work, "preprocess", func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
 }
 
@@ -230,9 +242,9 @@ func (r *runner) startIngest() error {
 	}
 	newSource := r.cfg.NewSource
 	if newSource == nil {
-		newSource = NewSource
+		newSource = adapters.NewSource
 	}
-	s := ingest.NewService(ingest.Config{Instance: "ingest-1"}, ingest.Deps{JS: js, NewSource: newSource, NewDecoder: NewDecoder, Log: r.cfg.Log})
+	s := ingest.NewService(ingest.Config{Instance: "ingest-1"}, ingest.Deps{JS: js, NewSource: newSource, NewDecoder: adapters.NewDecoder, Log: r.cfg.Log})
 	r.ingest.open()
 	r.run(&r.ingest, "ingest", s.Run)
 	return nil

@@ -91,7 +91,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	following := make(chan error, 1)
 	go func() {
-		_, err := ledger.Follow(ctx, w.js, w.start.Ledger, w.takeRecord)
+		_, err := ledger.Follow(ctx, w.js, w.start.Ledger, w.takeMarks)
 		following <- err
 	}()
 	err := w.consume(ctx)
@@ -137,10 +137,10 @@ func (w *Watcher) consume(ctx context.Context) error {
 	return nil
 }
 
-func (w *Watcher) takeRecord(r ledger.Record) {
+func (w *Watcher) takeMarks(m ledger.Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.books.Apply(r)
+	w.books.Take(m)
 }
 
 func (w *Watcher) takePrediction(m jetstream.Msg) error {
@@ -207,7 +207,7 @@ func (w *Watcher) note(who string, e events.Event) {
 		text += ": " + e.Cause
 	}
 	if e.Detail != "" {
-		text += " (" + printable(e.Detail) + ")"
+		text += " (" + Printable(e.Detail) + ")"
 	}
 	w.notes = append(w.notes, e.At.Local().Format(time.TimeOnly)+"  "+text)
 	w.notes = w.notes[max(0, len(w.notes)-notesKept):]
@@ -215,8 +215,8 @@ func (w *Watcher) note(who string, e events.Event) {
 
 const notesKept = 100
 
-// printable takes control characters out of a text that a camera's server had a part in: it goes to a terminal.
-func printable(s string) string {
+// Printable takes control characters out of a text that a camera's server had a part in: it goes to a terminal.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
@@ -232,6 +232,13 @@ func (w *Watcher) Notes() []string {
 	out := w.notes
 	w.notes = nil
 	return out
+}
+
+// Pace is how often the ledger's reporters report.
+func (w *Watcher) Pace() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.books.Pace()
 }
 
 // Cameras is the picture now. held may be nil.
@@ -264,7 +271,8 @@ func (w *Watcher) Cameras(now time.Time, held ledger.Held) []Camera {
 	return rows
 }
 
-// rate is captured frames per second over the window. The ledger tells in steps of half a second.
+// rate is captured frames per second over the window. The ledger tells in steps of half a second, or of some seconds when
+// there are very many cameras.
 func (w *Watcher) rate(k feedKey, now time.Time, captured uint64) float64 {
 	h := w.rates[k]
 	h = append(h, count{now, captured})

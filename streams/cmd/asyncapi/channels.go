@@ -6,6 +6,7 @@ import "github.com/sightline-dev/sightline/streams"
 type channel struct {
 	key       string
 	subject   string // with {parameters}
+	within    string // the stream's subject that has it, where that is wider
 	message   string // key in components.messages
 	publisher string
 	summary   string
@@ -20,12 +21,20 @@ func channels() []channel {
 			summary: "Frames of cameras with delivery freshest. Late is wrong: the newest few are kept per camera.",
 		},
 		{
+			key: "framesTwin", subject: twin(streams.FrameSubject(streams.Freshest, camera)), message: "frame", publisher: "ingest",
+			summary: "As framesLive, while its node of the broker is away.",
+		},
+		{
 			key: "framesEvery", subject: streams.FrameSubject(streams.EveryFrame, camera), message: "frame", publisher: "ingest",
 			summary: "Frames of cameras with delivery every_frame. A full stream refuses the publisher, who waits.",
 		},
 		{
 			key: "tensorsLive", subject: streams.TensorSubject(streams.Freshest, model, lane, camera), message: "tensor", publisher: "preprocess",
 			summary: "Model input of cameras with delivery freshest.",
+		},
+		{
+			key: "tensorsTwin", subject: twin(streams.TensorSubject(streams.Freshest, model, lane, camera)), message: "tensor", publisher: "preprocess",
+			summary: "As tensorsLive, while its node of the broker is away.",
 		},
 		{
 			key: "tensorsEvery", subject: streams.TensorSubject(streams.EveryFrame, model, lane, camera), message: "tensor", publisher: "preprocess",
@@ -44,8 +53,17 @@ func channels() []channel {
 			summary: "The fate of every frame, as ranges of frame numbers.",
 		},
 		{
+			key: "ledgerIncidents", subject: streams.IncidentSubject, within: streams.LedgerSubject("*"), message: "ledgerIncident", publisher: "recovery",
+			summary: "What befell more than one camera: the ledger's readers take it with the records.",
+		},
+		{
 			key: "dlq", subject: streams.DLQSubject("{stage}", camera), message: "quarantined", publisher: "preprocess and infer",
 			summary: "Messages that a stage could not handle, as they were, with the reason.",
 		},
 	}
+}
+
+func twin(subject string) string {
+	s, _ := streams.Twin(subject)
+	return s
 }

@@ -14,3 +14,10 @@ func Hopeless(err error) bool {
 	return ok && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum ||
 		errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg)
 }
+
+// Conflict reports that a compare-and-set lost: somebody else wrote the key, or is about to.
+func Conflict(err error) bool {
+	const inProcess = 10164 // another write of the same key is on its way through a cluster
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == inProcess) || errors.Is(err, jetstream.ErrKeyExists)
+}

@@ -1,0 +1,46 @@
+package faults
+
+import (
+	"context"
+	"time"
+
+	"github.com/sightline-dev/sightline/chaos/world"
+)
+
+func cuts() []Fault {
+	cut := func(d time.Duration) func(context.Context, *Round) error {
+		return func(ctx context.Context, r *Round) error { return cutIngest(ctx, r, d) }
+	}
+	return []Fault{
+		{Name: "cut-5s", Title: "cut ingest from NATS for 5 s", World: world.Single, Rounds: 4, Target: 2 * time.Second, From: "heal", Weight: 2, Drops: true, Inject: cut(5 * time.Second)},
+		{Name: "cut-60s", Title: "cut ingest from NATS for 60 s", World: world.Single, Rounds: 2, Target: 2 * time.Second, From: "heal", Drops: true, Inject: cut(time.Minute)},
+	}
+}
+
+// cutIngest cuts off one ingest, whose cameras the other one takes over, or both, and heals with or without a reset.
+func cutIngest(ctx context.Context, r *Round, d time.Duration) error {
+	victims := r.World.Of(world.Ingest)
+	if r.Rand.IntN(2) == 0 {
+		victims = []*world.Worker{pick(r, victims)}
+	}
+	reset := r.Rand.IntN(2) == 0
+	name := ""
+	for _, v := range victims {
+		name += " " + v.Instance
+	}
+	r.Note("cut%s, connections reset at the end: %t", name, reset)
+	r.Aside("cut" + name)
+	for _, v := range victims {
+		for _, w := range v.Wires {
+			w.Cut()
+		}
+	}
+	waited := last(ctx, d)
+	r.Mark("heal" + name)
+	for _, v := range victims {
+		for _, w := range v.Wires {
+			w.Heal(reset)
+		}
+	}
+	return waited
+}

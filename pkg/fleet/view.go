@@ -1,0 +1,234 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/streams"
+)
+
+const (
+	// listEvery is how often a View compares itself with the bucket: a beat can get lost on its way.
+	listEvery = 5 * time.Second
+	// forgetAfter is when a View drops who is neither heard nor listed.
+	forgetAfter = 30 * time.Second
+	// replacedLimit bounds how many replaced incarnations a View keeps for who asks.
+	replacedLimit = 256
+)
+
+// Seen is a worker as a View knows it.
+type Seen struct {
+	Worker
+	// Heard is when its last beat arrived here, by this process's clock.
+	Heard time.Time
+	// Missed is how many beats of the View's own process arrived since then: beats come through the broker, so a broker
+	// that does not answer makes nobody look dead.
+	Missed int
+}
+
+// View is a live picture of the fleet. It listens to beats as they are published, which needs nothing of the broker that
+// a restart could take away.
+type View struct {
+	js   jetstream.JetStream
+	self string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	workers map[string]Seen
+	// replaced are incarnations that another one followed without a leave.
+	replaced []Seen
+	echo     time.Time     // when the last beat of self arrived
+	changed  chan struct{} // closes when somebody comes, goes, or is another incarnation
+	beaten   chan struct{} // closes with the next beat of anybody
+}
+
+// Follow starts a View that lasts until ctx ends. self is the key of this process's member, "" if it is none.
+func Follow(ctx context.Context, js jetstream.JetStream, self string, log *slog.Logger) (*View, error) {
+	v := &View{js: js, self: self, log: log, workers: map[string]Seen{}, changed: make(chan struct{}), beaten: make(chan struct{})}
+	beats := make(chan *nats.Msg, 4096) // some seconds of a large fleet; a beat that is lost is followed by another
+	sub, err := js.Conn().ChanSubscribe(subject(">"), beats)
+	if err != nil {
+		return nil, fmt.Errorf("follow workers: %w", err)
+	}
+	if err := v.list(ctx); err != nil && ctx.Err() != nil {
+		return nil, errors.Join(err, sub.Unsubscribe())
+	}
+	go v.run(ctx, sub, beats)
+	return v, nil
+}
+
+func (v *View) run(ctx context.Context, sub *nats.Subscription, beats <-chan *nats.Msg) {
+	defer func() { _ = sub.Unsubscribe() }()
+	tick := time.NewTicker(listEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-beats:
+			v.take(m)
+		case <-tick.C:
+			_ = v.list(ctx) // the broker is away: the next one will do
+		}
+	}
+}
+
+func (v *View) take(m *nats.Msg) {
+	key := strings.TrimPrefix(m.Subject, subject(""))
+	switch m.Header.Get("KV-Operation") {
+	case "DEL", "PURGE":
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if _, known := v.workers[key]; known {
+			delete(v.workers, key)
+			v.signal(&v.changed)
+		}
+		return
+	}
+	w, err := Decode(m.Data)
+	if err != nil || w.Key() != key {
+		v.log.Warn("unreadable beat", slog.String("key", key), slog.Any("error", err))
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hear(w, time.Now())
+}
+
+// hear notes a beat. The caller holds mu.
+func (v *View) hear(w Worker, at time.Time) {
+	before, known := v.workers[w.Key()]
+	if known && before.State == Dead && before.Incarnation == w.Incarnation && w.State == Alive {
+		return // a zombie's, which the bucket did not take
+	}
+	if known && before.Incarnation != w.Incarnation && before.State == Alive && w.State == Alive {
+		v.replaced = append(v.replaced, before)
+		v.replaced = v.replaced[max(0, len(v.replaced)-replacedLimit):]
+	}
+	v.workers[w.Key()] = Seen{Worker: w, Heard: at}
+	if w.Key() == v.self {
+		v.echo = at
+		for k, s := range v.workers {
+			if k != v.self {
+				s.Missed++
+				v.workers[k] = s
+			}
+		}
+	}
+	if !known || before.Incarnation != w.Incarnation || before.State != w.State {
+		v.signal(&v.changed)
+	}
+	v.signal(&v.beaten)
+}
+
+func (v *View) signal(c *chan struct{}) {
+	close(*c)
+	*c = make(chan struct{})
+}
+
+// list adds who is in the bucket but was not heard, and drops who is neither.
+func (v *View) list(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, listEvery)
+	defer cancel()
+	kv, err := v.js.KeyValue(ctx, streams.WorkersBucket)
+	if err != nil {
+		return fmt.Errorf("list workers: %w", err)
+	}
+	keys, err := kv.Keys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return fmt.Errorf("list workers: %w", err)
+	}
+	listed := map[string]bool{}
+	for _, key := range keys {
+		listed[key] = true
+		v.mu.Lock()
+		s, known := v.workers[key]
+		v.mu.Unlock()
+		if known && time.Since(s.Heard) < listEvery {
+			continue
+		}
+		e, err := kv.Get(ctx, key)
+		if err != nil {
+			continue
+		}
+		w, err := Decode(e.Value())
+		if err != nil {
+			continue
+		}
+		v.mu.Lock()
+		if now, known := v.workers[key]; !known || now.Incarnation != w.Incarnation || now.State != w.State {
+			v.hear(w, time.Now())
+		}
+		v.mu.Unlock()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for key, s := range v.workers {
+		if !listed[key] && time.Since(s.Heard) > forgetAfter {
+			delete(v.workers, key)
+			v.signal(&v.changed)
+		}
+	}
+	return nil
+}
+
+// All is everybody known, by key, tombstones and the silent included.
+func (v *View) All() map[string]Seen {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.workers)
+}
+
+// Replaced returns, once, the incarnations that another one followed without having left or been declared dead: their
+// processes were started again before anybody noticed their end. Somebody who only tries for the name looks the same
+// here; the bucket knows.
+func (v *View) Replaced() []Seen {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := v.replaced
+	v.replaced = nil
+	return out
+}
+
+// Living are the workers of a service that beat, by instance.
+func (v *View) Living(service string) map[string]Seen {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := map[string]Seen{}
+	for _, s := range v.workers {
+		if s.Service == service && s.State == Alive && time.Since(s.Heard) < streams.WorkerTTL {
+			out[s.Instance] = s
+		}
+	}
+	return out
+}
+
+// Hears reports whether beats arrive here at all: those of the View's own process do.
+func (v *View) Hears() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Since(v.echo) < FreshFor
+}
+
+// Changed closes when somebody comes, goes, or is another incarnation.
+func (v *View) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed
+}
+
+// Beaten closes with the next beat of anybody.
+func (v *View) Beaten() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.beaten
+}

@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/fleet"
+	"github.com/sightline-dev/sightline/pkg/lease"
+)
+
+const (
+	// silentFor is how long an instance may be silent before its cameras are placed with others. They wait for its leases
+	// even so: those end when it is declared dead, or expire.
+	silentFor = 1500 * time.Millisecond
+	// settledFor is how long members and placement must have been as they are before a camera is handed over.
+	settledFor = time.Second
+	// handOverEvery is the pace at which cameras are handed over, so that not all of them reconnect at once.
+	handOverEvery = 250 * time.Millisecond
+	// placeEvery is how often an instance looks who is there.
+	placeEvery = 100 * time.Millisecond
+)
+
+// placer knows which cameras this instance is to capture. It follows who is there and who holds what, and holds still
+// while it hears nothing.
+type placer struct {
+	self    string
+	fleet   *fleet.View // nil: this instance is alone and captures everything
+	holders *lease.View
+	tell    func(events.Event)
+
+	cameras  []string
+	members  map[string]int // and how many cameras each can take
+	owners   map[string]string
+	placed   map[string]string
+	unplaced map[string]bool // that was told
+	settled  time.Time       // since when members and placement are as they are
+	next     time.Time       // when the next camera may be handed over
+}
+
+func newPlacer(self string, view *fleet.View, holders *lease.View, tell func(events.Event)) *placer {
+	return &placer{self: self, fleet: view, holders: holders, tell: tell, unplaced: map[string]bool{}}
+}
+
+// changed closes when somebody comes or goes, or gets or loses a lease. It is asked for before update.
+func (p *placer) changed() (members, holders <-chan struct{}) {
+	if p.fleet == nil {
+		return nil, nil
+	}
+	return p.fleet.Changed(), p.holders.Changed()
+}
+
+// update places the cameras anew. Of held this instance knows itself that it has them.
+func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
+	if p.fleet == nil {
+		return
+	}
+	select {
+	case <-p.holders.Filled():
+	default:
+		return
+	}
+	if !p.fleet.Hears() {
+		p.settled = now
+		return
+	}
+	members := map[string]int{}
+	for name, w := range p.fleet.Living("ingest") {
+		if now.Sub(w.Heard) < silentFor {
+			members[name] = w.Capacity
+		}
+	}
+	leases, _ := p.holders.All()
+	owners := map[string]string{}
+	for _, c := range cameras {
+		if h, ok := leases[c]; ok {
+			owners[c] = h.Instance
+		}
+		if held[c] {
+			owners[c] = p.self
+		}
+	}
+	if slices.Equal(cameras, p.cameras) && maps.Equal(members, p.members) && maps.Equal(owners, p.owners) {
+		return
+	}
+	placed := place(cameras, owners, members)
+	if !maps.Equal(members, p.members) || !maps.Equal(placed, p.placed) {
+		p.settled = now
+	}
+	p.cameras, p.members, p.owners, p.placed = cameras, members, owners, placed
+	p.tellUnplaced()
+}
+
+// tellUnplaced tells of cameras that nobody has room for: the first of all members does.
+func (p *placer) tellUnplaced() {
+	if len(p.members) == 0 || slices.Min(slices.Collect(maps.Keys(p.members))) != p.self {
+		clear(p.unplaced)
+		return
+	}
+	capacity := 0
+	for _, n := range p.members {
+		capacity += n
+	}
+	unplaced := map[string]bool{}
+	for _, c := range p.cameras {
+		if _, ok := p.placed[c]; ok || p.owners[c] != "" {
+			continue
+		}
+		unplaced[c] = true
+		if !p.unplaced[c] {
+			p.tell(events.Event{
+				Area: "camera", Kind: "placement", Name: c, State: "unplaced",
+				Detail: fmt.Sprintf("%d cameras, and instances for %d: start another ingest", len(p.cameras), capacity),
+			})
+		}
+	}
+	for c := range p.unplaced {
+		if _, ok := p.placed[c]; ok {
+			p.tell(events.Event{Area: "camera", Kind: "placement", Name: c, State: "placed"})
+		}
+	}
+	p.unplaced = unplaced
+}
+
+// mine reports whether this instance is to capture a camera.
+func (p *placer) mine(camera string) bool { return p.fleet == nil || p.placed[camera] == p.self }
+
+// mayHandOver reports whether a camera that this instance holds is to be given away now. The next one's turn comes later.
+func (p *placer) mayHandOver(now time.Time, camera string) bool {
+	to, placed := p.placed[camera]
+	if !placed || to == p.self || now.Sub(p.settled) < settledFor || now.Before(p.next) {
+		return false
+	}
+	p.next = now.Add(handOverEvery)
+	return true
+}

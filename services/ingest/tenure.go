@@ -1,0 +1,121 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sightline-dev/sightline/pkg/fleet"
+	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+const (
+	// freshFor is how long after a renewal frames may be published without asking: nobody else has the camera before that.
+	freshFor   = fleet.FreshFor
+	renewEvery = streams.LeaseTTL / 6
+	renewAgain = 50 * time.Millisecond // once somebody waits for it
+)
+
+// errOldEpoch refuses what was captured when another instance had the camera already.
+var errOldEpoch = errors.New("another instance has the camera since then")
+
+// tenure is the time under one lease. An instance that was cut off or stopped does not know whether it still has the
+// lease: it goes on capturing, because nobody may be there to take over, but publishes nothing under the lease's epoch
+// before it knows who had the camera when.
+type tenure struct {
+	lease   *lease.Lease
+	connect func() uint64 // which connection to the broker this is
+
+	mu         sync.Mutex
+	connection uint64 // through which it was renewed
+	over       bool
+	taken      time.Time     // when another owner began; zero: none did
+	news       chan struct{} // closes with the next renewal, and at the end
+	now        chan struct{} // asks for a renewal at once
+}
+
+// newTenure is the time under a lease that was acquired through a connection.
+func newTenure(l *lease.Lease, connection uint64, connect func() uint64) *tenure {
+	return &tenure{lease: l, connect: connect, connection: connection, news: make(chan struct{}), now: make(chan struct{}, 1)}
+}
+
+// Await returns nil when what was captured at that time may be published: at once while the lease is fresh, and otherwise
+// once it is known who has the camera. A connection that was lost makes it stale: to others that looks like a death. It returns errOldEpoch when another instance had it then, and ctx's error when
+// that cannot be found out in time.
+func (t *tenure) Await(ctx context.Context, captured time.Time) error {
+	for {
+		t.mu.Lock()
+		over, taken, news, connection := t.over, t.taken, t.news, t.connection
+		t.mu.Unlock()
+		switch {
+		case over && !taken.IsZero() && captured.After(taken):
+			return errOldEpoch
+		case over, time.Since(t.lease.Renewed()) < freshFor && connection == t.connect():
+			return nil
+		}
+		select {
+		case t.now <- struct{}{}:
+		default:
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keep renews the lease until ctx ends, and returns nil then; it returns lease.ErrLost when it is over. Call end then.
+func (t *tenure) keep(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-t.now:
+		}
+		connection := t.connect()
+		err := t.lease.Confirm(ctx)
+		switch {
+		case errors.Is(err, lease.ErrLost):
+			return err
+		case err == nil:
+			t.mu.Lock()
+			t.connection = connection
+			t.mu.Unlock()
+			t.signal()
+		default: // the broker is away
+			wait(ctx, renewAgain)
+		}
+	}
+}
+
+// check renews the lease soon: somebody else seems to have it.
+func (t *tenure) check() {
+	select {
+	case t.now <- struct{}{}:
+	default:
+	}
+}
+
+// unsure is when another instance may have begun at the earliest, for want of better knowledge.
+func (t *tenure) unsure() time.Time { return t.lease.Renewed().Add(freshFor) }
+
+// end says when another owner began, if one did: what was captured before that is published, what came after is refused.
+func (t *tenure) end(taken time.Time) {
+	t.mu.Lock()
+	t.over, t.taken = true, taken
+	t.mu.Unlock()
+	t.signal()
+}
+
+func (t *tenure) signal() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.news)
+	t.news = make(chan struct{})
+}

@@ -1,0 +1,21 @@
+// Command preprocess turns frames into model input; see package preprocess.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/sightline-dev/sightline/pkg/app"
+	"github.com/sightline-dev/sightline/services/preprocess"
+	"github.com/sightline-dev/sightline/services/preprocess/cv"
+)
+
+func main() {
+	os.Exit(app.Main(app.Service{Name: "preprocess", Does: "turns frames into model input", Run: run}))
+}
+
+func run(ctx context.Context, p *app.Process) error {
+	cfg := preprocess.Default()
+	cfg.Instance, cfg.Workers = p.Instance, p.Workers
+	return preprocess.NewService(cfg, preprocess.Deps{JetStream: p.JS, Imager: cv.Imager{}, Member: p.Member, Log: p.Log}).Run(ctx)
+}

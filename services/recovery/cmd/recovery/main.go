@@ -1,0 +1,20 @@
+// Command recovery notices what fails and mends it; see package recovery.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/sightline-dev/sightline/pkg/app"
+	"github.com/sightline-dev/sightline/services/recovery"
+)
+
+func main() {
+	os.Exit(app.Main(app.Service{Name: recovery.Name, Does: "notices what fails and mends it", Run: run}))
+}
+
+func run(ctx context.Context, p *app.Process) error {
+	return recovery.NewService(recovery.Config{Instance: p.Instance, Replicas: p.Replicas}, recovery.Deps{
+		JS: p.JS, Member: p.Member, Log: p.Log,
+	}).Run(ctx)
+}

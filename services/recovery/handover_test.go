@@ -1,0 +1,350 @@
+package recovery
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/fleet"
+	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+func TestWhatAKilledWorkerHeldIsAnsweredByTheOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	doomed := r.preprocess("a", make(chan struct{})) // it never answers
+	r.put(streams.EveryFrame, "door", names(8)...)
+	r.eventually(func() error { return holds(doomed.entry(), 8) })
+	open := make(chan struct{})
+	close(open)
+	r.preprocess("b", open)
+	r.put(streams.EveryFrame, "door", names(40)[8:]...)
+
+	last := doomed.entry()
+	killed := time.Now()
+	doomed.kill()
+	doomed.tellDisconnect(last, "Client Closed")
+	e := r.event(kindDead, "a")
+	var by map[string]string
+	r.eventually(func() error {
+		times, who := r.answers()
+		by = who
+		return exactlyOnce(times, 40)
+	})
+	if took := time.Since(killed); took > 5*time.Second { // AckWait is ten
+		t.Errorf("all answered after %v", took)
+	} else {
+		t.Logf("all answered after %v", took)
+	}
+	for frame, who := range by {
+		if who != "b" {
+			t.Errorf("%s is answered by %s", frame, who)
+		}
+	}
+	if e.Cause != causeDisconnected || e.Facts["service"] != "preprocess" || e.Facts["outcome"] != "done" || e.Facts["handed_over.FRAMES"] == "" || parseToken(e.Facts[factToken]) == 0 {
+		t.Errorf("event %+v", e)
+	}
+	// The books are told that what it had comes back.
+	stream, err := r.js.Stream(t.Context(), streams.Ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.GetLastMsgForSubject(t.Context(), streams.IncidentSubject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := ledger.DecodeMessage(m.Subject, m.Data, m.Time)
+	if err != nil || said.Incident == nil || said.Incident.Kind != ledger.WorkerEnded || said.Incident.Stage != "preprocess" || said.Incident.Instance != "a" {
+		t.Errorf("incident %+v, %v", said.Incident, err)
+	}
+}
+
+func TestAHungWorkerIsSilentAndAnswersNothingTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	wake := make(chan struct{})
+	hung := r.preprocess("a", wake)
+	r.put(streams.EveryFrame, "door", names(8)...)
+	r.eventually(func() error { return holds(hung.entry(), 8) })
+	before := hung.entry().Incarnation
+	hung.hang <- struct{}{} // no more beats
+	open := make(chan struct{})
+	close(open)
+	r.preprocess("b", open)
+	if e := r.event(kindDead, "a"); e.Cause != causeSilent {
+		t.Errorf("event %+v", e)
+	}
+	r.eventually(func() error {
+		times, _ := r.answers()
+		return exactlyOnce(times, 8)
+	})
+	// It wakes up with all of its answers ready.
+	close(wake)
+	<-hung.hang
+	r.eventually(func() error {
+		if e := hung.entry(); e.Incarnation == before || e.State != fleet.Alive {
+			return errAt("still", e.Incarnation, e.State)
+		}
+		return nil
+	})
+	// It works on, as somebody new.
+	r.put(streams.EveryFrame, "door", names(48)[8:]...)
+	r.eventually(func() error {
+		times, _ := r.answers()
+		return exactlyOnce(times, 48)
+	})
+	if hung.stage.Stats().Abandoned != 8 {
+		t.Errorf("%+v", hung.stage.Stats())
+	}
+	hung.out.mu.Lock()
+	defer hung.out.mu.Unlock()
+	for _, name := range names(8) {
+		if n := hung.out.n[name]; n != 0 {
+			t.Errorf("the woken worker published %s %d times", name, n)
+		}
+	}
+}
+
+// What a worker took after its last beat is in nobody's entry.
+func TestWhatNobodyClaimsIsHandedOver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	var dead, living hands
+	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
+	a.member.Hold(&dead)
+	b.member.Hold(&living)
+	r.put(streams.EveryFrame, "door", names(16)...)
+	mine, others := r.take(a.js, 4), r.take(b.js, 4)
+	dead.claim(a, mine, nil)
+	living.claim(b, others, nil)
+	resting := r.take(a.js, 2)
+	for _, m := range resting {
+		if err := m.NakWithDelay(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead.claim(a, mine, resting)
+	unbeaten := r.take(a.js, 3)
+	stray := r.take(b.js, 2) // told in the first beat after the death
+	if len(mine) != 4 || len(others) != 4 || len(resting) != 2 || len(unbeaten) != 3 || len(stray) != 2 {
+		t.Fatal(len(mine), len(others), len(resting), len(unbeaten), len(stray))
+	}
+	last := a.entry()
+	a.kill()
+	for name, m := range stray {
+		others[name] = m
+	}
+	living.mu.Lock()
+	living.claims = []fleet.Claim{{Stream: streams.Frames, Consumer: "preprocess", Held: deliveries(t, others)}}
+	living.mu.Unlock()
+	a.tellDisconnect(last, "Read Error")
+	e := r.event(kindDead, "a")
+	if e.Facts["handed_over.FRAMES"] != "4" || e.Facts["searched.FRAMES"] != "3" {
+		t.Errorf("event %+v", e)
+	}
+	want := map[string]bool{}
+	for name := range mine {
+		want[name] = true
+	}
+	for name := range unbeaten {
+		want[name] = true
+	}
+	got := r.take(r.js, 100)
+	again := 0
+	for name, m := range got {
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta.NumDelivered > 1 {
+			again++
+			if !want[name] || meta.NumDelivered != 2 {
+				t.Errorf("%s is handed over, delivery %d", name, meta.NumDelivered)
+			}
+		}
+	}
+	if again != len(want) {
+		t.Errorf("%d messages are handed over, want %d", again, len(want))
+	}
+	if w := a.entry(); w.State != fleet.Dead || w.Epitaph == nil || w.Epitaph.Cause != causeDisconnected || w.Epitaph.By != "r0" {
+		t.Errorf("tombstone %+v", w)
+	}
+}
+
+// The consumer's leader, the worker and recovery are on nodes of their own, or any two of them are not.
+func TestHandingOverReachesThroughACluster(t *testing.T) {
+	r, c := newClusterRig(t)
+	r.urls = c.NodeURL("n1")
+	r.recover("r0")
+	r.leads("r0")
+	for i, node := range []string{"n1", "n2", "n3"} {
+		var dead hands
+		r.urls = c.NodeURL(node)
+		a := r.start("preprocess", node, idle)
+		a.member.Hold(&dead)
+		r.put(streams.EveryFrame, "door", node+"x", node+"y", node+"z")
+		dead.claim(a, r.take(a.js, 2), nil)
+		unbeaten := r.take(a.js, 1)
+		last := a.entry()
+		killed := time.Now()
+		a.kill()
+		a.tellDisconnect(last, "Client Closed")
+		e := r.event(kindDead, node)
+		t.Logf("%s after %v: %v", node, time.Since(killed), e.Facts)
+		if len(unbeaten) != 1 || e.Facts["handed_over.FRAMES"] != "2" || e.Facts["outcome"] != "done" {
+			t.Errorf("%d: event %+v", i, e)
+		}
+		got := r.take(r.js, 10)
+		if len(got) != 3 {
+			t.Errorf("%s: %d messages are handed over", node, len(got))
+		}
+		for _, m := range got {
+			if err := m.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// The broker gave it to somebody else already: its later delivery counts.
+func TestWhatALivingWorkerGotSinceStaysWithIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	var dead, living hands
+	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
+	a.member.Hold(&dead)
+	b.member.Hold(&living)
+	r.put(streams.EveryFrame, "door", "x", "y")
+	mine := r.take(a.js, 2)
+	dead.claim(a, mine, nil)
+	if err := mine["x"].Nak(); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]jetstream.Msg
+	r.eventually(func() error {
+		if len(got) == 0 {
+			got = r.take(b.js, 1)
+		}
+		if len(got) == 0 {
+			return errAt("not redelivered")
+		}
+		return nil
+	})
+	living.claim(b, got, nil)
+	last := a.entry()
+	a.kill()
+	a.tellDisconnect(last, "Write Error")
+	r.event(kindDead, "a")
+	back := r.take(r.js, 10)
+	if len(back) != 1 || back["y"] == nil {
+		t.Errorf("handed over: %v", back)
+	}
+}
+
+func TestAWorkerThatLeavesIsNotDead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	a := r.start("preprocess", "a", idle)
+	last := a.entry()
+	a.stop()
+	a.ended.Wait()
+	a.tellDisconnect(last, "Client Closed")
+	// One that comes back over another connection is none either.
+	b := r.start("preprocess", "b", idle)
+	b.tellDisconnect(b.entry(), "Slow Consumer (Pending Bytes)") // closed by the server: it will be back
+	c := r.start("preprocess", "c", idle)
+	over := c.entry()
+	if err := c.js.Conn().ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually(func() error {
+		if c.entry().Connection == over.Connection {
+			return errAt("still over", over.Connection)
+		}
+		return nil
+	})
+	c.tellDisconnect(over, "Client Closed")
+	// Deaths are told in the order in which they are noticed.
+	d := r.start("preprocess", "d", idle)
+	last = d.entry()
+	d.kill()
+	d.tellDisconnect(last, "Client Closed")
+	for {
+		e := <-r.told
+		if e.Kind == kindDead {
+			if e.Name != "d" {
+				t.Errorf("dead: %+v", e)
+				continue
+			}
+			break
+		}
+	}
+	for _, p := range []*process{b, c} {
+		if p.entry().State != fleet.Alive {
+			t.Errorf("%s is buried", p.member.Key())
+		}
+	}
+}
+
+// A process that is started again before anybody noticed its end has a new incarnation under the old name.
+func TestWhatAProcessHeldThatWasReplacedIsHandedOver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads("r0")
+	var dead hands
+	a := r.start("preprocess", "a", idle)
+	a.member.Hold(&dead)
+	r.put(streams.EveryFrame, "door", names(3)...)
+	mine := r.take(a.js, 3)
+	dead.claim(a, mine, nil)
+	w := a.entry()
+	a.kill()
+	// The successor took over the entry at once, as it would if it had been down for longer than anybody looked.
+	next := w
+	next.Incarnation, next.Claims, next.At, next.Started = "another", nil, time.Now().UTC(), time.Now().UTC()
+	r.write(next)
+	e := r.event(kindDead, "a")
+	if e.Cause != causeReplaced || e.Facts["handed_over.FRAMES"] != "3" || e.Facts["incarnation"] != w.Incarnation {
+		t.Errorf("event %+v", e)
+	}
+	if got := r.take(r.js, 10); len(got) != 3 {
+		t.Errorf("handed over: %d", len(got))
+	}
+	if w := a.entry(); w.Incarnation != "another" || w.State != fleet.Alive {
+		t.Errorf("the successor's entry: %+v", w)
+	}
+}
+
+func TestHandedOncePerDeath(t *testing.T) {
+	t.Parallel()
+	h := newHanded()
+	at := time.Now()
+	h.add("g", []uint64{1, 2}, at)
+	if got := h.since("g", at.Add(-time.Second), []uint64{1, 2, 3}); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("for a death noticed before: %v", got)
+	}
+	if got := h.since("g", at.Add(time.Second), []uint64{1, 2, 3}); !slices.Equal(got, []uint64{1, 2, 3}) {
+		t.Errorf("for a death noticed after: %v", got)
+	}
+	if got := h.since("other", at.Add(-time.Second), []uint64{1}); !slices.Equal(got, []uint64{1}) {
+		t.Errorf("of another group: %v", got)
+	}
+	h.add("g", nil, at.Add(2*handedFor))
+	if len(h.at) != 0 {
+		t.Errorf("remembers %v", h.at)
+	}
+}
