@@ -284,7 +284,7 @@ func every(w *world.World, camera string) bool {
 
 // judge compares the audit with the books and adds what is new to the row.
 func (r *runner) judge(ctx context.Context, row *report.Row) {
-	found, err := r.compare(ctx)
+	found, err := r.explained(ctx)
 	if err != nil {
 		row.Failures = append(row.Failures, err.Error())
 		return
@@ -314,6 +314,27 @@ func (r *runner) judge(ctx context.Context, row *report.Row) {
 		row.Details = append(row.Details, d)
 	}
 	r.doubled = uint64(len(doubled))
+}
+
+// explainWithin is how long the books may take to say what became of frames that a fault took: they wait until they are
+// sure.
+const explainWithin = 30 * time.Second
+
+// explained compares until the books have a fate for every frame that the audit misses, or do not come to one in time.
+func (r *runner) explained(ctx context.Context) ([]audit.Finding, error) {
+	for began := time.Now(); ; {
+		found, err := r.compare(ctx)
+		if err != nil || time.Since(began) > explainWithin {
+			return found, err
+		}
+		open := uint64(0)
+		for _, d := range found {
+			open += d.Lost() - min(d.Lost(), r.lost[d.Camera+" "+d.Model].lost)
+		}
+		if open == 0 || !sleep(ctx, time.Second) {
+			return found, nil
+		}
+	}
 }
 
 func last(in []string, n int) []string { return in[max(0, len(in)-n):] }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"flag"
 	"fmt"
 	"math/rand"
 	"runtime"
@@ -18,6 +19,8 @@ const (
 	benchRound   = MaxFlushInterval
 	benchEpoch   = 10 * time.Minute
 )
+
+var benchFor = flag.Duration("ledger.for", time.Hour, "made-up time that BenchmarkBooks keeps books for")
 
 // benchRecords are the records of one camera's round: of ingest, two preprocess workers that share the frames, and an infer
 // worker for each model.
@@ -67,7 +70,7 @@ func BenchmarkBooks(b *testing.B) {
 		books := &Books{audited: true}
 		var applying, looking time.Duration
 		records, most, bytes := 0, uint64(0), 0
-		rounds := int(time.Hour / benchRound)
+		rounds := int(*benchFor / benchRound)
 		for round := range rounds {
 			for camera := range benchCameras {
 				told := benchRecords(random, camera, round)

@@ -217,11 +217,13 @@ func (b *Books) Lines(now time.Time, held Held) []Line {
 	var lines []Line
 	at := b.at(now, held)
 	for _, c := range b.cameras {
+		all := c.verdicts(at)
 		for _, model := range c.modelNames() {
-			lines = append(lines, c.line(model, at))
+			lines = append(lines, c.line(model, all, at))
 		}
+		c.close(all, at, false)
 	}
-	b.close(at, false)
+	b.forgetIncidents()
 	slices.SortFunc(lines, func(a, b Line) int {
 		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.Model, b.Model))
 	})
@@ -273,20 +275,16 @@ func (c *camera) last() uint64 {
 	return last
 }
 
-func (c *camera) line(model string, at moment) Line {
+func (c *camera) line(model string, all verdicts, at moment) Line {
 	l := Line{Camera: c.name, Model: model, Reasons: map[string]uint64{}}
-	last := c.last()
-	route, _ := c.routeOf(last)
+	route, _ := c.routeOf(c.last())
 	l.Delivery = route.Delivery
 	if done := c.closed[model]; done != nil {
 		l.addCounts(*done)
 	}
 	var stale, purged uint64 // of every_frame: without a fate for too long
-	for id, e := range c.epochs {
-		if route, _ := c.routeOf(id); len(e.captured) == 0 || !slices.Contains(e.modelNames(route), model) {
-			continue
-		}
-		v := c.judge(id, last, model, at)
+	for _, verdicts := range all {
+		v := verdicts[model] // nothing where the epoch's frames are not for it
 		v.count(&l)
 		stale += v.waiting.Count()
 		purged += v.purged.Count()

@@ -219,10 +219,11 @@ func (w *work) hasHandOf(i Incident) bool {
 	return false
 }
 
-// held are the frames that somebody received and neither gave back nor died with; died are those that somebody died with.
-func (w *work) held(reach map[Incident]uint64) (held, died Ranges) {
+// held are those of some frames that somebody received and neither gave back nor died with; died are those that
+// somebody died with.
+func (w *work) held(of Ranges, reach map[Incident]uint64) (held, died Ranges) {
 	for h, f := range w.hands {
-		rest := f.taken.Minus(f.returned)
+		rest := of.And(f.taken).Minus(f.returned)
 		var upTo uint64
 		for i, n := range reach {
 			if n > upTo && i.ends(h) {

@@ -76,7 +76,7 @@ func (c *camera) judge(id, last uint64, model string, at moment) verdict {
 		return v
 	}
 	rings := [...]ring{{
-		name: reasonFrameRing, stored: e.published, work: &e.work, beyond: m.seen(), reach: e.reach,
+		name: reasonFrameRing, stored: e.published, work: &e.work, beyond: [...]Ranges{m.forwarded, m.work.taken}, reach: e.reach,
 		purged: e.purged(route.Delivery, c.name, ""),
 	}, {
 		name: reasonTensorRing, stored: m.forwarded, work: &m.work, reach: e.reach,
@@ -116,7 +116,7 @@ type ring struct {
 	name   string
 	stored Ranges // acknowledged by the stream
 	work   *work
-	beyond Ranges // have left it for the next
+	beyond [2]Ranges // have left it for the next
 	reach  map[Incident]uint64
 	purged uint64 // up to there a purge may have taken them
 }
@@ -126,26 +126,26 @@ func (r ring) gone(stale Ranges) Ranges {
 	if r.purged == 0 {
 		return nil
 	}
-	held, _ := r.work.held(r.reach)
-	var stored Ranges
-	stored.AddAll(r.stored)
-	stored.AddAll(r.work.taken)
-	return stale.And(Ranges{{1, r.purged}}).And(stored).Minus(r.beyond).Minus(held)
+	here := stale.And(Ranges{{1, r.purged}}).Minus(r.beyond[0]).Minus(r.beyond[1])
+	held, _ := r.work.held(here, r.reach)
+	never := here.Minus(r.stored).Minus(r.work.taken)
+	return here.Minus(never).Minus(held)
 }
 
 // judgeLive explains the frames that a live stream dropped without telling anybody: those that it acknowledged and that
 // are in nobody's hands. It returns the others. Up to aged they are too old for any live stream; restarted says that
 // a newer epoch has frames: they took the place of whatever no worker had.
 func (v *verdict) judgeLive(stale Ranges, r ring, aged uint64, restarted bool) Ranges {
-	held, died := r.work.held(r.reach)
-	here := stale.Minus(r.beyond)
-	free := here.And(r.work.taken).Minus(held)
+	here := stale.Minus(r.beyond[0]).Minus(r.beyond[1])
+	taken := here.And(r.work.taken)
+	held, died := r.work.held(taken, r.reach)
+	free := taken.Minus(held)
 	newest := max(r.stored.Last(), r.work.taken.Last())
 	for _, of := range []struct {
 		reason string
 		frames Ranges
 	}{
-		{r.name, here.And(r.stored.Minus(r.work.taken))},
+		{r.name, here.And(r.stored).Minus(taken)},
 		{reasonWorkerDied, free.And(died)},
 		{reasonReturned, free.Minus(died)},
 	} {
@@ -186,32 +186,48 @@ func (v verdict) count(l *Line) {
 	l.Lost += v.lost.Count()
 }
 
+// verdicts are what is known of every epoch's frames, for every model.
+type verdicts map[uint64]map[string]verdict
+
+func (c *camera) verdicts(at moment) verdicts {
+	last := c.last()
+	out := make(verdicts, len(c.epochs))
+	for id, e := range c.epochs {
+		if len(e.captured) == 0 {
+			continue
+		}
+		route, _ := c.routeOf(id)
+		out[id] = map[string]verdict{}
+		for _, model := range e.modelNames(route) {
+			out[id][model] = c.judge(id, last, model, at)
+		}
+	}
+	return out
+}
+
 // close keeps the books small. With keepLost it leaves what is lost open: it may yet be explained.
 func (b *Books) close(at moment, keepLost bool) {
 	for _, c := range b.cameras {
-		c.close(at, keepLost)
+		c.close(c.verdicts(at), at, keepLost)
 	}
 	b.forgetIncidents()
 }
 
 // close moves the prefix of every epoch whose frames all have their fate, for every model, into the counts. That
 // is what keeps the books small however long they are kept.
-func (c *camera) close(at moment, keepLost bool) {
-	last := c.last()
-	for id, e := range c.epochs {
+func (c *camera) close(all verdicts, at moment, keepLost bool) {
+	for id, verdicts := range all {
+		e := c.epochs[id]
 		route, known := c.routeOf(id)
-		if !known || len(e.captured) == 0 {
+		if !known {
 			continue
 		}
-		models := e.modelNames(route)
 		settled := e.clock.by(at.now.Add(-route.MaxAge - at.pace.settle())) // later frames may still be told of differently
 		concluded := e.clock.by(at.now.Add(-closeAfter))
 		if e.route == nil { // borrowed from another epoch: its own may yet come
 			settled = min(settled, concluded)
 		}
-		verdicts := make(map[string]verdict, len(models))
-		for _, model := range models {
-			v := c.judge(id, last, model, at)
+		for model, v := range verdicts {
 			if len(v.waiting) > 0 && at.held != nil && at.held(c.name, model) == 0 {
 				v.lost = v.conclude(v.waiting, Expired, reasonPurged, v.purged)
 				v.waiting, v.purged = nil, nil
@@ -226,18 +242,18 @@ func (c *camera) close(at moment, keepLost bool) {
 			}
 			verdicts[model] = v
 		}
-		if settled > e.final && len(models) > 0 {
+		if settled > e.final && len(verdicts) > 0 {
 			for model, v := range verdicts {
 				v.only(Ranges{{1, settled}}).count(c.total(model))
 			}
 			e.trim(settled)
 			c.changed = true
 		}
-		e.dropHands(models)
+		e.dropHands(verdicts)
 		e.clock.forget(e.final, at.now.Add(-closeAfter-route.MaxAge))
 	}
 	if !keepLost {
-		c.retire(last, at.now)
+		c.retire(c.last(), at.now)
 	}
 }
 
@@ -287,7 +303,7 @@ func (c *camera) total(model string) *Line {
 }
 
 // dropHands forgets who had the frames in hand that are through: of interest is only who had what has no fate.
-func (e *epoch) dropHands(models []string) {
+func (e *epoch) dropHands(models map[string]verdict) {
 	all := func(fates map[entryKey]*Ranges) Ranges {
 		var frames Ranges
 		for _, f := range fates {
@@ -297,7 +313,10 @@ func (e *epoch) dropHands(models []string) {
 	}
 	ended := all(e.fates)
 	through := e.captured // for every model
-	for _, name := range models {
+	if len(e.work.hands) == 0 && !slices.ContainsFunc(slices.Collect(maps.Values(e.models)), func(m *modelMarks) bool { return len(m.work.hands) > 0 }) {
+		return
+	}
+	for name := range models {
 		m := e.models[name]
 		if m == nil {
 			through = nil

@@ -16,7 +16,11 @@ func (r *Ranges) Add(lo, hi uint64) {
 		return
 	}
 	s := *r
-	if n := len(s); n > 0 && s[n-1][1] < lo && s[n-1][1]+1 == lo { // the common case: the next frame
+	switch n := len(s); { // the common cases: the next frame, and one behind it
+	case n == 0 || s[n-1][1] < lo && s[n-1][1]+1 < lo:
+		*r = append(s, [2]uint64{lo, hi})
+		return
+	case s[n-1][1] < lo:
 		s[n-1][1] = hi
 		return
 	}
@@ -37,9 +41,31 @@ func (r *Ranges) Add(lo, hi uint64) {
 
 // AddAll puts every number of o into the set.
 func (r *Ranges) AddAll(o Ranges) {
-	for _, e := range o {
-		r.Add(e[0], e[1])
+	s := *r
+	if few := 4; len(o) <= few || len(s) == 0 || s[len(s)-1][1] < o[0][0] {
+		for _, e := range o {
+			r.Add(e[0], e[1])
+		}
+		return
 	}
+	// Both are sorted: always the next of the two is behind, or touches, what there is.
+	out := make(Ranges, 0, len(s)+len(o))
+	for i, j := 0, 0; i < len(s) || j < len(o); {
+		var next [2]uint64
+		if j == len(o) || i < len(s) && s[i][0] <= o[j][0] {
+			next = s[i]
+			i++
+		} else {
+			next = o[j]
+			j++
+		}
+		if n := len(out); n > 0 && (out[n-1][1] >= next[0] || out[n-1][1]+1 == next[0]) {
+			out[n-1][1] = max(out[n-1][1], next[1])
+		} else {
+			out = append(out, next)
+		}
+	}
+	*r = out
 }
 
 // Count is the size of the set.

@@ -104,6 +104,24 @@ func TestWhatWasTakenAwayHasNoEffects(t *testing.T) {
 	}
 }
 
+// What it took would be in no claim that anybody believes.
+func TestWhoMayBeDeadTakesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	d := newDoubtful()
+	sure := d.doubt()
+	cfg := r.config()
+	cfg.Member = d
+	m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) { return answer(m), nil }))
+	r.put("frames.every.cam", "a")
+	<-time.After(300 * time.Millisecond) // an absence has no event
+	if s := m.Stats(); s.Taken != 0 {
+		t.Errorf("%+v", s)
+	}
+	close(sure)
+	m.wait(1, "done a")
+}
+
 // What is handed back for a while is nobody's; the fleet knows, so that nobody hands it over early.
 func TestWhatRestsIsClaimed(t *testing.T) {
 	t.Parallel()

@@ -30,7 +30,7 @@
 //
 // With a Membership the messages in this process are known to the fleet: when it dies, recovery hands them to others at
 // once instead of after AckWait. A process that was declared dead while it lived has no effects from then on for what it
-// held (see package fleet): it lets go of that, and pulls again.
+// held (see package fleet): it lets go of that, and pulls again. While it may have been declared dead it pulls nothing.
 //
 // # Bounds
 //

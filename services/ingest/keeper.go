@@ -155,7 +155,7 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models
 
 func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps *gapTeller) *camera {
 	return &camera{
-		cfg: cfg, models: models, js: s.deps.JS, marks: s.marks, events: s.events, gaps: gaps,
+		cfg: cfg, models: models, js: s.frames, marks: s.marks, events: s.events, gaps: gaps,
 		share: shareOf(s.sampling, cfg),
 		more:  make(chan struct{}, 1),
 	}

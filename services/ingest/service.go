@@ -32,6 +32,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/catalog"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
@@ -73,6 +74,7 @@ type Service struct {
 	cfg  Config
 	deps Deps
 
+	frames *broker.Failover
 	marks  *ledger.Reporter
 	events *events.Publisher
 	models catalog.Models
@@ -91,7 +93,7 @@ func NewService(cfg Config, deps Deps) *Service {
 		cfg.Capacity = DefaultCapacity
 	}
 	s := &Service{
-		cfg: cfg, deps: deps,
+		cfg: cfg, deps: deps, frames: broker.NewFailover(deps.JS),
 		marks: ledger.NewReporter(deps.JS, "ingest", cfg.Instance), events: events.NewPublisher(deps.JS, cfg.Instance),
 	}
 	if deps.Member != nil {

@@ -35,6 +35,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/stage"
@@ -70,7 +71,7 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 	config := stage.Config{
 		Name:         Name,
 		Sources:      streams.Preprocess(d.JetStream),
-		Publisher:    d.JetStream,
+		Publisher:    broker.NewFailover(d.JetStream),
 		Observer:     recycler{next: d.Observer, handler: h},
 		Log:          d.Log,
 		Quarantine:   func(m stage.Message) string { return streams.DLQSubject(Name, streams.LastToken(m.Subject)) },

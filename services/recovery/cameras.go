@@ -17,7 +17,7 @@ import (
 
 // freeCameras frees the cameras that a dead ingest captured; the other instances watch for that.
 func (h *handing) freeCameras(ctx context.Context) error {
-	if h.dead.Worker.Service != "ingest" {
+	if h.dead.Service != "ingest" {
 		return nil
 	}
 	if err := h.lead.Confirm(ctx); err != nil {

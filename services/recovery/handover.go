@@ -87,7 +87,7 @@ func (s *Service) deal(ctx context.Context, w *watch, d death, lead lease.Leader
 	s.tell(kind, d.Instance, lead, func(e *events.Event) {
 		e.State, e.Cause, e.Detail = string(state), h.dead.cause, d.Key()
 		maps.Copy(e.Facts, h.facts)
-		e.Facts["service"] = d.Worker.Service
+		e.Facts["service"] = d.Service
 		e.Facts["incarnation"] = d.Incarnation
 		e.Facts[factCase] = d.id()
 		e.Facts["action"] = action
@@ -139,7 +139,7 @@ func (h *handing) run(ctx context.Context) error {
 		errs = append(errs, h.handBack(ctx, g, "handed_over", h.claimed(g)))
 	}
 	if ofWork(h.dead.Worker) {
-		errs = append(errs, ledger.TellIncident(ctx, h.s.deps.JS, ledger.Incident{Kind: ledger.WorkerEnded, Stage: h.dead.Worker.Service, Instance: h.dead.Instance, At: h.dead.at}))
+		errs = append(errs, ledger.TellIncident(ctx, h.s.deps.JS, ledger.Incident{Kind: ledger.WorkerEnded, Stage: h.dead.Service, Instance: h.dead.Instance, At: h.dead.at}))
 	}
 	return errors.Join(append(errs, h.search(ctx, groups))...)
 }
@@ -183,7 +183,11 @@ func (h *handing) reallyReplaced(ctx context.Context) error {
 	}
 	w, err := fleet.Decode(e.Value())
 	switch {
-	case err != nil, w.Incarnation != h.dead.Incarnation, w.State == fleet.Dead:
+	case err != nil:
+		return nil
+	case w.Incarnation != h.dead.Incarnation && w.Started.Before(h.dead.Started): // it only tried, and gave up
+		return fmt.Errorf("%s: %w", h.dead.Key(), fleet.ErrAlive)
+	case w.Incarnation != h.dead.Incarnation, w.State == fleet.Dead:
 		return nil
 	case w.At.After(h.dead.At):
 		return fmt.Errorf("%s: %w", h.dead.Key(), fleet.ErrAlive)
@@ -213,7 +217,7 @@ func (h *handing) groups(ctx context.Context) ([]group, error) {
 			names = append(names, [2]string{g.Stream, g.Config.Durable})
 		}
 	}
-	if h.dead.Worker.Service == "preprocess" {
+	if h.dead.Service == "preprocess" {
 		add(streams.PreprocessGroups())
 	}
 	for _, l := range h.dead.Lanes {
@@ -335,7 +339,7 @@ func (h *handing) awaitBeats(ctx context.Context) {
 	defer look.Stop()
 	for {
 		if !slices.ContainsFunc(h.watch.living(h.dead.Incarnation), func(s fleet.Seen) bool {
-			return s.Worker.Service == h.dead.Worker.Service && !s.Heard.After(after)
+			return s.Service == h.dead.Service && !s.Heard.After(after)
 		}) {
 			return
 		}

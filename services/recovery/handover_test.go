@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -16,14 +18,14 @@ func TestWhatAKilledWorkerHeldIsAnsweredByTheOther(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	doomed := r.preprocess("a", make(chan struct{})) // it never answers
-	r.put(streams.EveryFrame, "door", names(8)...)
+	r.put(names(8)...)
 	r.eventually(func() error { return holds(doomed.entry(), 8) })
 	open := make(chan struct{})
 	close(open)
 	r.preprocess("b", open)
-	r.put(streams.EveryFrame, "door", names(40)[8:]...)
+	r.put(names(40)[8:]...)
 
 	last := doomed.entry()
 	killed := time.Now()
@@ -68,10 +70,10 @@ func TestAHungWorkerIsSilentAndAnswersNothingTwice(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	wake := make(chan struct{})
 	hung := r.preprocess("a", wake)
-	r.put(streams.EveryFrame, "door", names(8)...)
+	r.put(names(8)...)
 	r.eventually(func() error { return holds(hung.entry(), 8) })
 	before := hung.entry().Incarnation
 	hung.hang <- struct{}{} // no more beats
@@ -95,7 +97,7 @@ func TestAHungWorkerIsSilentAndAnswersNothingTwice(t *testing.T) {
 		return nil
 	})
 	// It works on, as somebody new.
-	r.put(streams.EveryFrame, "door", names(48)[8:]...)
+	r.put(names(48)[8:]...)
 	r.eventually(func() error {
 		times, _ := r.answers()
 		return exactlyOnce(times, 48)
@@ -117,12 +119,12 @@ func TestWhatNobodyClaimsIsHandedOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	var dead, living hands
 	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
 	a.member.Hold(&dead)
 	b.member.Hold(&living)
-	r.put(streams.EveryFrame, "door", names(16)...)
+	r.put(names(16)...)
 	mine, others := r.take(a.js, 4), r.take(b.js, 4)
 	dead.claim(a, mine, nil)
 	living.claim(b, others, nil)
@@ -140,9 +142,7 @@ func TestWhatNobodyClaimsIsHandedOver(t *testing.T) {
 	}
 	last := a.entry()
 	a.kill()
-	for name, m := range stray {
-		others[name] = m
-	}
+	maps.Copy(others, stray)
 	living.mu.Lock()
 	living.claims = []fleet.Claim{{Stream: streams.Frames, Consumer: "preprocess", Held: deliveries(t, others)}}
 	living.mu.Unlock()
@@ -185,13 +185,13 @@ func TestHandingOverReachesThroughACluster(t *testing.T) {
 	r, c := newClusterRig(t)
 	r.urls = c.NodeURL("n1")
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	for i, node := range []string{"n1", "n2", "n3"} {
 		var dead hands
 		r.urls = c.NodeURL(node)
 		a := r.start("preprocess", node, idle)
 		a.member.Hold(&dead)
-		r.put(streams.EveryFrame, "door", node+"x", node+"y", node+"z")
+		r.put(node+"x", node+"y", node+"z")
 		dead.claim(a, r.take(a.js, 2), nil)
 		unbeaten := r.take(a.js, 1)
 		last := a.entry()
@@ -220,12 +220,12 @@ func TestWhatALivingWorkerGotSinceStaysWithIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	var dead, living hands
 	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
 	a.member.Hold(&dead)
 	b.member.Hold(&living)
-	r.put(streams.EveryFrame, "door", "x", "y")
+	r.put("x", "y")
 	mine := r.take(a.js, 2)
 	dead.claim(a, mine, nil)
 	if err := mine["x"].Nak(); err != nil {
@@ -256,7 +256,7 @@ func TestAWorkerThatLeavesIsNotDead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	a := r.start("preprocess", "a", idle)
 	last := a.entry()
 	a.stop()
@@ -304,11 +304,11 @@ func TestWhatAProcessHeldThatWasReplacedIsHandedOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	var dead hands
 	a := r.start("preprocess", "a", idle)
 	a.member.Hold(&dead)
-	r.put(streams.EveryFrame, "door", names(3)...)
+	r.put(names(3)...)
 	mine := r.take(a.js, 3)
 	dead.claim(a, mine, nil)
 	w := a.entry()
@@ -326,6 +326,42 @@ func TestWhatAProcessHeldThatWasReplacedIsHandedOver(t *testing.T) {
 	}
 	if w := a.entry(); w.Incarnation != "another" || w.State != fleet.Alive {
 		t.Errorf("the successor's entry: %+v", w)
+	}
+}
+
+// Beats that the bucket refuses are heard all the same.
+func TestWhoOnlyTriesForANameKillsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads()
+	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
+	before := a.entry()
+	tries := before
+	tries.Incarnation, tries.Started = "another", time.Now().UTC()
+	data, err := json.Marshal(tries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		_, err := r.js.Publish(t.Context(), "$KV."+streams.WorkersBucket+"."+before.Key(), data, jetstream.WithExpectLastSequencePerSubject(0))
+		if !streams.Conflict(err) {
+			t.Fatalf("the bucket took it: %v", err)
+		}
+		<-time.After(fleet.BeatEvery / 2)
+	}
+	last := b.entry()
+	b.kill()
+	b.tellDisconnect(last, "Client Closed")
+	for dead := ""; dead != "b"; {
+		if e := <-r.told; e.Kind == kindDead {
+			if dead = e.Name; dead != "b" {
+				t.Errorf("dead: %+v", e)
+			}
+		}
+	}
+	if e := a.entry(); e.Incarnation != before.Incarnation || e.State != fleet.Alive {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestAStandbyTakesOverAndDealsWithWhatDiedMeanwhile(t *testing.T) {
 	var dead hands
 	a := r.start("preprocess", "a", idle)
 	a.member.Hold(&dead)
-	r.put(streams.EveryFrame, "door", names(5)...)
+	r.put(names(5)...)
 	dead.claim(a, r.take(a.js, 5), nil)
 	<-time.After(calmFor) // silence says nothing before
 
@@ -90,7 +90,7 @@ func TestWhatALeaderBeganTheNextOneFinishes(t *testing.T) {
 	var dead hands
 	a := r.start("preprocess", "a", idle)
 	a.member.Hold(&dead)
-	r.put(streams.EveryFrame, "door", names(5)...)
+	r.put(names(5)...)
 	dead.claim(a, r.take(a.js, 5), nil)
 	r.eventually(func() error { return holds(a.entry(), 5) })
 	<-time.After(2 * fleet.BeatEvery) // so that the standby has heard of it too
@@ -99,7 +99,7 @@ func TestWhatALeaderBeganTheNextOneFinishes(t *testing.T) {
 	if err := fleet.Bury(t.Context(), r.js, last, fleet.Epitaph{By: "lost", Token: began.Token(), Cause: causeDisconnected, At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	r.leads("r0")
+	r.leads()
 	if e := r.event(kindDead, "a"); e.Facts["handed_over.FRAMES"] != "5" || e.Cause != causeDisconnected || parseToken(e.Facts[factToken]) <= began.Token() {
 		t.Errorf("event %+v", e)
 	}
@@ -136,7 +136,7 @@ func TestALeaderThatWasStoppedCannotAct(t *testing.T) {
 	var held hands
 	a := r.start("preprocess", "a", idle)
 	a.member.Hold(&held)
-	r.put(streams.EveryFrame, "door", "x")
+	r.put("x")
 	held.claim(a, r.take(a.js, 1), nil)
 	d := death{Seen: fleet.Seen{Worker: a.entry(), Heard: time.Now()}, cause: causeSilent, noticed: time.Now(), at: time.Now()}
 	h := &handing{s: s, watch: w, dead: d, lead: old, facts: map[string]string{}}
@@ -199,7 +199,7 @@ func TestTheCamerasOfADeadIngestAreFreed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	capture := func(cameras ...string) func(context.Context, *process) error {
 		return func(ctx context.Context, p *process) error {
 			kv, err := p.js.KeyValue(ctx, streams.LeasesBucket)
@@ -264,7 +264,7 @@ func TestABrokerThatRestartsMakesNobodyDead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.recover("r0")
-	r.leads("r0")
+	r.leads()
 	var all []*process
 	before := map[string]string{}
 	for _, instance := range []string{"a", "b", "c"} {

@@ -247,20 +247,21 @@ func (r *rig) recover(instance string) *process {
 	})
 }
 
-func (r *rig) leads(instance string) {
+// leads waits until r0 leads.
+func (r *rig) leads() {
 	r.Helper()
 	for {
-		if e := r.event("leader", instance); e.State == "leading" {
+		if e := r.event("leader", "r0"); e.State == "leading" {
 			return
 		}
 	}
 }
 
-// put stores frames of a camera under their names.
-func (r *rig) put(d streams.Delivery, camera string, names ...string) {
+// put stores frames of an every_frame camera under their names.
+func (r *rig) put(names ...string) {
 	r.Helper()
 	for _, name := range names {
-		if _, err := r.js.Publish(r.Context(), streams.FrameSubject(d, camera), []byte(name), jetstream.WithMsgID(name)); err != nil {
+		if _, err := r.js.Publish(r.Context(), streams.FrameSubject(streams.EveryFrame, "door"), []byte(name), jetstream.WithMsgID(name)); err != nil {
 			r.Fatal(err)
 		}
 	}
@@ -349,16 +350,6 @@ func (c *counting) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstrea
 	c.n[m.Header.Get(jetstream.MsgIDHeader)]++
 	c.mu.Unlock()
 	return c.JetStream.PublishMsg(ctx, m, opts...)
-}
-
-func (c *counting) total() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := 0
-	for _, k := range c.n {
-		n += k
-	}
-	return n
 }
 
 // preprocess starts a real stage over the frames. at is told of every frame that a handler has; handlers wait for open.

@@ -60,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stopTelling()
 	telling.Go(func() {
 		if err := s.events.Run(tell); err != nil {
-			s.deps.Log.Warn("events not told", slog.Any("error", err), slog.Uint64("dropped", s.events.Dropped()))
+			s.deps.Log.WarnContext(tell, "events not told", slog.Any("error", err), slog.Uint64("dropped", s.events.Dropped()))
 		}
 	})
 	// The view and the watch last until the lease is given back.
@@ -123,7 +123,7 @@ func (s *Service) lead(ctx context.Context, w *watch) error {
 	})
 	keeping.Go(func() { s.doubt(reign, l, stop) })
 	s.tell("leader", s.cfg.Instance, l, func(e *events.Event) { e.State = "leading" })
-	s.deps.Log.InfoContext(ctx, "leading", slog.Uint64("token", l.Token()))
+	s.deps.Log.DebugContext(ctx, "leading", slog.Uint64("token", l.Token()))
 	for _, d := range s.duties(w) {
 		working.Go(func() { s.perform(reign, d, l) })
 	}
@@ -136,7 +136,7 @@ func (s *Service) lead(ctx context.Context, w *watch) error {
 	}
 	giveBack()
 	keeping.Wait()
-	s.deps.Log.InfoContext(ctx, "no longer leading", slog.Uint64("token", l.Token()), slog.Any("cause", cause))
+	s.deps.Log.DebugContext(ctx, "no longer leading", slog.Uint64("token", l.Token()), slog.Any("cause", cause))
 	s.tell("leader", s.cfg.Instance, l, func(e *events.Event) {
 		e.State, e.Cause = "ended", cause.Error()
 		e.Facts["duration_ms"] = millis(time.Since(began))

@@ -66,6 +66,15 @@ func TestLiveStreamsAndTheirTwinsLiveApart(t *testing.T) {
 		return true
 	})
 
+	// A replicated work group can be passed to another node.
+	for _, g := range streams.Groups() {
+		if g.Stream == streams.Frames {
+			if err := streams.PassGroup(t.Context(), operator, g); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, p := range streams.Pairs() {

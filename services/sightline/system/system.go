@@ -29,6 +29,7 @@ import (
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
 	"github.com/sightline-dev/sightline/services/preprocess"
+	"github.com/sightline-dev/sightline/services/recovery"
 	"github.com/sightline-dev/sightline/services/sightline/watch"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -90,6 +91,9 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	if _, err := Apply(ctx, js, cfg.File); err != nil {
 		return err
 	}
+	if err := r.startRecovery(); err != nil {
+		return err
+	}
 	if err := r.startWorkers(ctx); err != nil {
 		return err
 	}
@@ -114,6 +118,8 @@ type runner struct {
 	demo   group
 	work   group
 	ingest group
+	// recovery is there for as long as anything is that it could mend.
+	recovery group
 }
 
 // group is a set of services that stop together.
@@ -236,7 +242,7 @@ func (r *runner) startPreprocess() error {
 }
 
 func (r *runner) startIngest() error {
-	js, err := r.connect("ingest-1")
+	js, member, err := r.member("ingest")
 	if err != nil {
 		return err
 	}
@@ -244,9 +250,22 @@ func (r *runner) startIngest() error {
 	if newSource == nil {
 		newSource = adapters.NewSource
 	}
-	s := ingest.NewService(ingest.Config{Instance: "ingest-1"}, ingest.Deps{JS: js, NewSource: newSource, NewDecoder: adapters.NewDecoder, Log: r.cfg.Log})
+	s := ingest.NewService(ingest.Config{Instance: "ingest-1"}, ingest.Deps{
+		JS: js, NewSource: newSource, NewDecoder: adapters.NewDecoder, Member: member, Log: r.cfg.Log,
+	})
 	r.ingest.open()
-	r.run(&r.ingest, "ingest", s.Run)
+	r.run(&r.ingest, "ingest", func(ctx context.Context) error { return member.While(ctx, s.Run) })
+	return nil
+}
+
+func (r *runner) startRecovery() error {
+	js, member, err := r.member(recovery.Name)
+	if err != nil {
+		return err
+	}
+	s := recovery.NewService(recovery.Config{Instance: "recovery-1"}, recovery.Deps{JS: js, Member: member, Log: r.cfg.Log})
+	r.recovery.open()
+	r.run(&r.recovery, recovery.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
 }
 
@@ -262,6 +281,7 @@ func (r *runner) stop(ctx context.Context, settle func(context.Context) error) e
 		cancel()
 	}
 	r.work.stop()
+	r.recovery.stop()
 	r.demo.stop()
 	return err
 }
