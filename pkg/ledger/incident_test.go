@@ -39,9 +39,18 @@ func TestIncidentsAreRead(t *testing.T) {
 	if b.Unreadable != 0 || len(b.incidents) != 2 || b.incidents[1].At.After(time.Now()) {
 		t.Errorf("%d unreadable, incidents %+v", b.Unreadable, b.incidents)
 	}
-	l := b.Lines(time.Now().Add(5*time.Second), nil)
+	now := time.Now().Add(5 * time.Second)
+	l := b.Lines(now, nil)
 	if len(l) != 1 || figures(l[0]) != "captured 3, superseded 2, in flight 1, superseded/worker_died 2" {
 		t.Errorf("%+v", l)
+	}
+	answer(t, js, "cam/1/1") // it had, before it died
+	if err := b.explain(t.Context(), js, now, nil); err != nil {
+		t.Fatal(err)
+	}
+	l = b.Lines(now, nil)
+	if len(l) != 1 || figures(l[0]) != "captured 3, predicted 1, superseded 1, in flight 1, superseded/worker_died 1" {
+		t.Errorf("explained: %+v", l)
 	}
 }
 

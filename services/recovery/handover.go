@@ -73,7 +73,7 @@ func (s *Service) deal(ctx context.Context, w *watch, d death, lead lease.Leader
 	case errors.Is(err, fleet.ErrAlive):
 		w.acquit(d.id())
 		return
-	case ctx.Err() != nil, errors.Is(err, lease.ErrLost), time.Since(d.noticed) < giveUpAfter:
+	case ctx.Err() != nil, errors.Is(err, lease.ErrLost), !h.buried, time.Since(d.noticed) < giveUpAfter:
 		if ctx.Err() == nil && !errors.Is(err, errEarly) {
 			s.deps.Log.WarnContext(ctx, "a dead worker could not be dealt with, trying again", slog.String("worker", d.Key()), slog.Any("error", err))
 		}
@@ -109,6 +109,8 @@ type handing struct {
 	dead  death
 	lead  lease.Leadership
 	facts map[string]string
+	// buried is whether there is a tombstone: without one the worker may still come to be judged again.
+	buried bool
 	// looked is when it was asked how far the work groups had got.
 	looked time.Time
 }
@@ -118,6 +120,7 @@ func (h *handing) run(ctx context.Context) error {
 		return err
 	}
 	if h.dead.cause == causeReturned {
+		h.buried = true
 		groups, err := h.groups(ctx)
 		return errors.Join(err, h.search(ctx, groups))
 	}
@@ -132,6 +135,7 @@ func (h *handing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.buried = true
 	errs := []error{h.freeCameras(ctx)}
 	groups, err := h.groups(ctx)
 	errs = append(errs, err)

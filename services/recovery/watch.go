@@ -272,8 +272,7 @@ func (w *watch) wake() {
 func (w *watch) forget(now time.Time) {
 	for id, o := range w.open {
 		if now.Sub(o.noticed) > openFor && !o.working {
-			delete(w.open, id)
-			w.closed[id] = now.Add(closedFor)
+			delete(w.open, id) // who is still there is judged anew
 		}
 	}
 	maps.DeleteFunc(w.suspects, func(_ fleet.Connection, at time.Time) bool { return now.Sub(at) > suspectFor })
