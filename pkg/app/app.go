@@ -110,7 +110,7 @@ func (s Service) main(ctx context.Context, args, environ []string, stderr io.Wri
 // run works as a member of the fleet, until ctx ends and the service has finished.
 func (s Service) run(ctx context.Context, p *Process) error {
 	if err := declare(ctx, p); err != nil {
-		return nil //nolint:nilerr // told to stop before there was a broker
+		return nil // told to stop before there was a broker
 	}
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
@@ -118,7 +118,7 @@ func (s Service) run(ctx context.Context, p *Process) error {
 	go func() { told <- p.Events.Run(tell) }()
 	event := events.Event{Area: "worker", Kind: "state", Name: p.Instance, Facts: map[string]string{"service": s.Name}}
 	err := p.Member.While(ctx, func(ctx context.Context) error {
-		p.Log.Info("started", slog.String("broker", p.NATS.String()))
+		p.Log.InfoContext(ctx, "started", slog.String("broker", p.NATS.String()))
 		event.State = "started"
 		p.Events.Tell(event)
 		err := s.Run(ctx, p)
@@ -139,7 +139,7 @@ func declare(ctx context.Context, p *Process) error {
 		}
 		if !told && ctx.Err() == nil {
 			told = true
-			p.Log.Warn("waiting for the broker", slog.String("broker", p.NATS.String()), slog.Any("error", err))
+			p.Log.WarnContext(ctx, "waiting for the broker", slog.String("broker", p.NATS.String()), slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,8 +53,9 @@ type Config struct {
 
 // Member is this process in the fleet.
 type Member struct {
-	cfg Config
-	js  jetstream.JetStream
+	cfg     Config
+	js      jetstream.JetStream
+	contact contact
 
 	beating  sync.Mutex // one beat at a time; guards self and revision
 	self     Worker
@@ -76,7 +78,7 @@ func NewMember(js jetstream.JetStream, cfg Config) *Member {
 	}
 	host, _ := os.Hostname()
 	return &Member{
-		cfg: cfg, js: js,
+		cfg: cfg, js: js, contact: contact{nc: js.Conn()},
 		self: Worker{
 			Service: cfg.Service, Instance: cfg.Instance, Incarnation: nuid.Next(), State: Alive,
 			Host: host, Region: cfg.Region, PID: os.Getpid(), Started: time.Now().UTC(),
@@ -152,6 +154,11 @@ func (m *Member) adopt(revision uint64) {
 // Run beats until ctx ends, and then leaves. Call it after Join; cancel ctx when everything that the process held is
 // settled.
 func (m *Member) Run(ctx context.Context) error {
+	touching, stop := context.WithCancel(ctx)
+	var touch sync.WaitGroup
+	touch.Go(func() { m.contact.run(touching) })
+	defer touch.Wait()
+	defer stop()
 	tick := time.NewTicker(BeatEvery)
 	defer tick.Stop()
 	back := m.js.Conn().StatusChanged(nats.CONNECTED)
@@ -191,7 +198,7 @@ func (m *Member) While(ctx context.Context, work func(context.Context) error) er
 func (m *Member) Describe(fill func(*Worker)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.describe = append(m.describe[:len(m.describe):len(m.describe)], fill)
+	m.describe = append(slices.Clip(m.describe), fill)
 }
 
 // Hold makes what h holds part of the entry, until release is called.
@@ -207,14 +214,19 @@ func (m *Member) Hold(h Holder) (release func()) {
 	}
 }
 
-// Await returns when this worker may act: at once while its lease is fresh, otherwise after the next beat that succeeds.
-// What it held may have been taken from it meanwhile: its Holder knows. It returns an error only when ctx ends.
+// Unbroken reports whether this process has been running, and in touch with its server of the broker, since a time. Then
+// that it cannot write is the broker's trouble, and everybody's: nobody else can write there either.
+func (m *Member) Unbroken(since time.Time) bool { return m.contact.unbroken(since) }
+
+// Await returns when this worker may act: at once while its lease is fresh, or could not be renewed although there was no
+// break, otherwise after the next beat that succeeds. What it held may have been taken from it meanwhile: its Holder
+// knows. It returns an error only when ctx ends.
 func (m *Member) Await(ctx context.Context) error {
 	for {
 		m.mu.Lock()
-		fresh, beaten := time.Since(m.last) < FreshFor, m.beaten
+		last, beaten := m.last, m.beaten
 		m.mu.Unlock()
-		if fresh {
+		if time.Since(last) < FreshFor || m.Unbroken(last) {
 			return nil
 		}
 		select {
@@ -223,6 +235,7 @@ func (m *Member) Await(ctx context.Context) error {
 		}
 		select {
 		case <-beaten:
+		case <-time.After(BeatEvery):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -312,23 +325,15 @@ func (m *Member) recheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := Decode(e.Value())
-	switch {
-	case err != nil: // not from a worker: ours is better
-		m.revision = e.Revision()
-		return nil
-	case w.Incarnation == m.self.Incarnation && w.State == Alive: // our own, its acknowledgement was lost
-		m.revision = e.Revision()
-		return nil
-	case w.State == Dead:
-		m.revision = e.Revision()
-		if w.Incarnation == m.self.Incarnation {
-			m.fenced(w)
-		}
-		return nil
-	default:
+	w, unreadable := Decode(e.Value())
+	if unreadable == nil && w.State == Alive && w.Incarnation != m.self.Incarnation {
 		return ErrNameTaken
 	}
+	m.revision = e.Revision() // a tombstone, our own beat whose acknowledgement was lost, or not from a worker at all
+	if unreadable == nil && w.State == Dead && w.Incarnation == m.self.Incarnation {
+		m.fenced(w)
+	}
+	return nil
 }
 
 // fenced lets go of everything: somebody else has it.

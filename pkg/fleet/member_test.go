@@ -139,7 +139,7 @@ func TestAWorkerThatWasDeclaredDeadLetsGoAndStartsOver(t *testing.T) {
 	if w, _ := entry(t, js, m.Key()); w.State != fleet.Dead || w.Epitaph == nil || w.Epitaph.Token != 4 {
 		t.Fatalf("no tombstone: %+v", w)
 	}
-	time.Sleep(fleet.FreshFor) // the passing of time is what makes a lease old
+	<-time.After(fleet.FreshFor) // the passing of time is what makes a lease old
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := m.Await(ctx); err == nil {
@@ -202,7 +202,10 @@ func TestAnExpiredEntryThatNobodyBuriedIsWrittenAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for e := within(t, "expiry", w.Updates()); e == nil || e.Operation() == jetstream.KeyValuePut; e = within(t, "expiry", w.Updates()) {
+	for {
+		if e := within(t, "expiry", w.Updates()); e != nil && e.Operation() != jetstream.KeyValuePut {
+			break
+		}
 	}
 	if err := m.Join(t.Context()); err != nil {
 		t.Fatal(err)
@@ -243,7 +246,7 @@ func TestADeletedBucketIsMadeAgain(t *testing.T) {
 	if err := js.DeleteKeyValue(t.Context(), streams.WorkersBucket); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(fleet.FreshFor) // or Await has no reason to wait for a beat
+	<-time.After(fleet.FreshFor) // or Await has no reason to wait for a beat
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := m.Await(ctx); err != nil {

@@ -288,33 +288,26 @@ func (a *Auditor) checkpoint(ctx context.Context) error {
 	}
 	slices.SortFunc(writes, func(x, y write) int { return cmp.Compare(x.key, y.key) })
 
-	var wg sync.WaitGroup
-	places := make(chan struct{}, outstanding)
-	failures := make([]error, len(writes))
-	for i, w := range writes {
-		places <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-places }()
-			failures[i] = a.write(ctx, w.key, w.data)
-		})
-	}
-	wg.Wait()
-	if err = errors.Join(failures...); err == nil {
-		err = a.write(ctx, positionKey, position)
-	}
-	if err == nil {
-		a.written = sequence
-		return nil
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, w := range writes {
+	undo := func(w write) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.fold.books.cameras[w.key].changed = true
 	}
-	if errors.Is(err, ErrAnotherAuditor) {
-		return ErrAnotherAuditor
+	err = sideBySide(writes, func(w write) error {
+		data, err := compressed(w.data)
+		if err != nil {
+			return err
+		}
+		return a.write(ctx, w.key, data)
+	}, undo)
+	if err == nil { // the position stays behind until every camera is written
+		err = a.write(ctx, positionKey, position)
 	}
-	return fmt.Errorf("write the books down: %w", err)
+	if err != nil {
+		return fmt.Errorf("write the books down: %w", err)
+	}
+	a.written = sequence
+	return nil
 }
 
 // write writes a key. When somebody else wrote it, it asks whose books they are.

@@ -102,6 +102,9 @@ func BenchmarkBooks(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			if data, err = compressed(data); err != nil {
+				b.Fatal(err)
+			}
 			bytes += len(data)
 		}
 		encoding := time.Since(began)

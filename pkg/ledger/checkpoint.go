@@ -20,8 +20,9 @@ const (
 	positionKey = "_position"
 	// checkpointVersion changes with what a checkpoint means.
 	checkpointVersion = 1
-	// compressFrom keeps the books of a camera whose every other frame is evicted far below a broker's message limit.
-	compressFrom = 64 << 10
+	// compressFrom keeps what 1,000 cameras write small, and the books of one whose every other frame is evicted far below
+	// a broker's message limit.
+	compressFrom = 4 << 10
 )
 
 // checkpoint is how far the books have come. In the bucket it is one key for each camera and one for the position,
@@ -169,12 +170,18 @@ func encodeCamera(c *camera) ([]byte, error) {
 	for id, e := range c.epochs {
 		saved.Epochs[id] = e.save()
 	}
-	data, err := json.Marshal(saved)
-	if err != nil || len(data) < compressFrom {
-		return data, err
+	return json.Marshal(saved)
+}
+
+func compressed(data []byte) ([]byte, error) {
+	if len(data) < compressFrom {
+		return data, nil
 	}
 	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
+	z, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := z.Write(data); err != nil {
 		return nil, err
 	}

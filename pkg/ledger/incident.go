@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -66,7 +67,7 @@ func decodeIncident(data []byte) (Incident, error) {
 	i.At = i.At.UTC().Round(0)
 	switch { // kinds of newer versions are for newer versions
 	case i.Kind == "" || i.At.IsZero():
-		return i, fmt.Errorf("ledger incident: needs a kind and a time")
+		return i, errors.New("ledger incident: needs a kind and a time")
 	case i.Kind == WorkerEnded && (i.Stage == "" || i.Instance == ""):
 		return i, fmt.Errorf("ledger incident %s: needs a stage and an instance", i.Kind)
 	case i.Kind == StreamPurged && i.Stream == "":

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -47,7 +48,7 @@ func TestReporterOfManyCameras(t *testing.T) {
 		every   time.Duration
 		most    int // records in any second
 	}{{1, 500 * time.Millisecond, 2}, {30, 500 * time.Millisecond, 60}, {100, 500 * time.Millisecond, 200}, {1000, 5 * time.Second, 200}} {
-		t.Run(fmt.Sprint(c.cameras), func(t *testing.T) {
+		t.Run(strconv.Itoa(c.cameras), func(t *testing.T) {
 			t.Parallel()
 			const during = 60 * time.Second
 			f := report(t, c.cameras, during)

@@ -18,7 +18,7 @@ func (r *Ranges) Add(lo, hi uint64) {
 	s := *r
 	switch n := len(s); { // the common cases: the next frame, and one behind it
 	case n == 0 || s[n-1][1] < lo && s[n-1][1]+1 < lo:
-		*r = append(s, [2]uint64{lo, hi})
+		*r = append(*r, [2]uint64{lo, hi})
 		return
 	case s[n-1][1] < lo:
 		s[n-1][1] = hi

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -288,4 +289,54 @@ func TestReporterOverARestart(t *testing.T) {
 	if l := b.Lines(time.Now(), nil); l[0].Captured != frames || l[0].Predicted != frames {
 		t.Errorf("%+v", l)
 	}
+}
+
+// An Auditor outlives its broker, and what it wrote down outlives the ledger.
+func TestAuditorOverARestart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	rep := reporter(r.js)
+	r.captured(rep, 1, 5)
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- ledger.NewAuditor(r.js, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	r.restart(func() {})
+	rep.Add(name(1, 6), ledger.Captured, "", "")
+	rep.Add(name(1, 6), ledger.Predicted, "m", "")
+	for rep.Flush(t.Context()) != nil { // until the connection is back
+		continue
+	}
+	r.followed()
+	end()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.js.Stream(t.Context(), streams.Ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lines, _, err := ledger.Balance(t.Context(), r.js)
+	if err != nil || len(lines) != 1 || lines[0].Captured != 6 || lines[0].Predicted != 6 {
+		t.Errorf("%+v, %v", lines, err)
+	}
+}
+
+// followed waits until somebody who follows LEDGER has got everything.
+func (r *rig) followed() {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		s, err := r.js.Stream(r.t.Context(), streams.Ledger)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for c := range s.ListConsumers(r.t.Context()).Info() {
+			if c.Delivered.Stream == s.CachedInfo().State.LastSeq {
+				return
+			}
+		}
+	}
+	r.t.Fatal("nobody follows")
 }

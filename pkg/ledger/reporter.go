@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -207,36 +209,42 @@ func (r *Reporter) flush(ctx context.Context, which func(epochKey) bool) (int, e
 	r.flushMu.Lock()
 	defer r.flushMu.Unlock()
 	batch := r.take(which)
+	err := sideBySide(slices.Collect(maps.Keys(batch)),
+		func(k epochKey) error { return r.publish(ctx, k, batch[k]) },
+		func(k epochKey) { r.putBack(k, batch[k]) })
+	return len(batch), err
+}
+
+// sideBySide does something with all items, several at a time. After the first failure, which it returns, it begins no
+// more: the broker is away. What failed or was not begun is undone.
+func sideBySide[T any](items []T, do func(T) error, undo func(T)) error {
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
 		failed error
 		places = make(chan struct{}, outstanding)
 	)
-	hasFailed := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return failed != nil
-	}
-	for k, p := range batch {
+	for _, item := range items {
 		places <- struct{}{}
-		if hasFailed() {
-			<-places
-			r.putBack(k, p)
-			continue
-		}
 		wg.Go(func() {
 			defer func() { <-places }()
-			if err := r.publish(ctx, k, p); err != nil {
-				r.putBack(k, p)
-				mu.Lock()
-				defer mu.Unlock()
-				failed = err
+			mu.Lock()
+			err := failed
+			mu.Unlock()
+			if err == nil {
+				err = do(item)
 			}
+			if err == nil {
+				return
+			}
+			undo(item)
+			mu.Lock()
+			defer mu.Unlock()
+			failed = err
 		})
 	}
 	wg.Wait()
-	return len(batch), failed
+	return failed
 }
 
 // take takes what is pending of some cameras.

@@ -27,6 +27,9 @@ var errOldEpoch = errors.New("another instance has the camera since then")
 type tenure struct {
 	lease   *lease.Lease
 	connect func() uint64 // which connection to the broker this is
+	// unbroken says that this process has been running and in touch with the broker since a time: then that the lease
+	// cannot be renewed is the broker's trouble, and nobody else can have it either.
+	unbroken func(since time.Time) bool
 
 	mu         sync.Mutex
 	connection uint64 // through which it was renewed
@@ -37,13 +40,13 @@ type tenure struct {
 }
 
 // newTenure is the time under a lease that was acquired through a connection.
-func newTenure(l *lease.Lease, connection uint64, connect func() uint64) *tenure {
-	return &tenure{lease: l, connect: connect, connection: connection, news: make(chan struct{}), now: make(chan struct{}, 1)}
+func newTenure(l *lease.Lease, connection uint64, connect func() uint64, unbroken func(time.Time) bool) *tenure {
+	return &tenure{lease: l, connect: connect, unbroken: unbroken, connection: connection, news: make(chan struct{}), now: make(chan struct{}, 1)}
 }
 
 // Await returns nil when what was captured at that time may be published: at once while the lease is fresh, and otherwise
-// once it is known who has the camera. A connection that was lost makes it stale: to others that looks like a death. It returns errOldEpoch when another instance had it then, and ctx's error when
-// that cannot be found out in time.
+// once it is known who has the camera. A connection that was lost makes it stale: to others that looks like a death. It
+// returns errOldEpoch when another instance had it then, and ctx's error when that cannot be found out in time.
 func (t *tenure) Await(ctx context.Context, captured time.Time) error {
 	for {
 		t.mu.Lock()
@@ -52,7 +55,10 @@ func (t *tenure) Await(ctx context.Context, captured time.Time) error {
 		switch {
 		case over && !taken.IsZero() && captured.After(taken):
 			return errOldEpoch
-		case over, time.Since(t.lease.Renewed()) < freshFor && connection == t.connect():
+		case over:
+			return nil
+		case connection != t.connect():
+		case time.Since(t.lease.Renewed()) < freshFor, t.unbroken(t.lease.Renewed()):
 			return nil
 		}
 		select {
