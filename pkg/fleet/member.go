@@ -171,7 +171,7 @@ func (m *Member) Run(ctx context.Context) error {
 		case <-back: // a disconnect looks like a death
 		case <-m.now:
 		}
-		if err := m.beat(ctx); errors.Is(err, ErrNameTaken) {
+		if err := m.beat(context.WithoutCancel(ctx)); errors.Is(err, ErrNameTaken) { // leave needs to know its revision
 			m.cfg.Log.ErrorContext(ctx, "another process beats under this name: give every replica a name of its own", slog.String("worker", m.Key()))
 		}
 	}
@@ -377,6 +377,9 @@ func (m *Member) leave(ctx context.Context) error {
 	kv, err := m.js.KeyValue(ctx, streams.WorkersBucket)
 	if err == nil {
 		err = kv.Delete(ctx, m.Key(), jetstream.LastRevision(m.revision))
+		if streams.Conflict(err) && m.recheck(ctx) == nil { // a beat whose acknowledgement was lost
+			err = kv.Delete(ctx, m.Key(), jetstream.LastRevision(m.revision))
+		}
 	}
 	if err != nil && !streams.Conflict(err) {
 		return fmt.Errorf("leave as %s: %w", m.Key(), err) // the entry expires by itself
