@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +26,11 @@ const (
 	// startWithin bounds the start of a world, until its first steady state.
 	startWithin = 60 * time.Second
 	// steadyWithin bounds the wait for the steady state before a round.
-	steadyWithin = 45 * time.Second
+	steadyWithin = 30 * time.Second
 	// injectWithin bounds the injection itself, the time that the fault lasts included.
 	injectWithin = 2 * time.Minute
 	// recoverWithin bounds the wait for it afterwards.
-	recoverWithin = 60 * time.Second
+	recoverWithin = 45 * time.Second
 	// patience is how long a frame may be unanswered while nothing else is answered late: longer than the broker's own
 	// redelivery, which is the backstop.
 	patience = 13 * time.Second
@@ -49,6 +50,7 @@ type runner struct {
 	missing uint64           // frames that are known to be missing
 	lost    map[string]tally // by camera and model: what was counted in earlier rows
 	doubled uint64
+	ruined  string // the fault after which the world was not steady in time
 }
 
 type tally struct{ lost, surplus uint64 }
@@ -98,30 +100,52 @@ func (r *runner) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.out, "%6.1f s  %s\n", time.Since(r.report.Began).Seconds(), fmt.Sprintf(format, args...))
 }
 
+// onWorld tries faults on a world, and goes on with another one when a fault has ruined it for good.
 func (r *runner) onWorld(ctx context.Context, kind world.Kind, wanted []faults.Fault, random bool) error {
+	for worlds := 1; ; worlds++ {
+		rest, err := r.once(ctx, kind, worlds, wanted, random)
+		if err != nil || len(rest) == 0 && r.ruined == "" || ctx.Err() != nil {
+			return err
+		}
+		r.problem("%s broker: %s did not come back to the steady state; going on with a new world", kind, r.ruined)
+		random = random && r.ruined != randomName
+		if len(rest) == 0 && !random {
+			return nil
+		}
+		wanted = rest
+	}
+}
+
+// once tries faults on one world, and returns those that were left when one ruined it.
+func (r *runner) once(ctx context.Context, kind world.Kind, number int, wanted []faults.Fault, random bool) ([]faults.Fault, error) {
 	starting, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	w, err := world.Start(starting, r.worldOf(kind, r.dir))
+	cfg := r.worldOf(kind, r.dir)
+	cfg.Dir = filepath.Join(cfg.Dir, strconv.Itoa(number))
+	w, err := world.Start(starting, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer w.Close()
-	r.w, r.missing, r.lost, r.doubled = w, 0, map[string]tally{}, 0
+	r.w, r.missing, r.lost, r.doubled, r.ruined = w, 0, map[string]tally{}, 0, ""
 	if err := r.steady(starting); err != nil {
-		return err
+		return nil, err
 	}
 	r.say("%s broker: steady", kind)
-	for _, f := range wanted {
+	for i, f := range wanted {
 		r.report.Rows = append(r.report.Rows, r.row(ctx, f))
 		if ctx.Err() != nil {
-			return nil
+			return nil, nil
+		}
+		if r.ruined != "" {
+			return wanted[i+1:], nil
 		}
 	}
 	if random {
 		r.report.Rows = append(r.report.Rows, r.atRandom(ctx, kind, r.random/2))
 	}
 	r.close(ctx)
-	return nil
+	return nil, nil
 }
 
 // steady waits for the steady state.
@@ -155,7 +179,7 @@ func (r *runner) row(ctx context.Context, f faults.Fault) *report.Row {
 	if r.rounds > 0 {
 		n = r.rounds
 	}
-	for i := 1; i <= n && ctx.Err() == nil; i++ {
+	for i := 1; i <= n && ctx.Err() == nil && r.ruined == ""; i++ {
 		x := r.round(ctx, f, i)
 		row.Rounds = append(row.Rounds, x)
 		r.say("%-16s %d/%d  recovery %-8s live gap %-8s %s %s", f.Name, i, n, ms(x.Recovery), ms(x.Figures[faults.LiveGap]), x.Slowest(), strings.Join(append(x.Notes, x.Failures...), "; "))
@@ -178,7 +202,7 @@ func (r *runner) round(ctx context.Context, f faults.Fault, number int) *report.
 	defer cancel()
 	if err := r.steady(before); err != nil {
 		fail(fmt.Errorf("before the fault: %w", err))
-		x.Recovery = steadyWithin
+		x.Recovery, r.ruined = steadyWithin, f.Name
 		return x
 	}
 	in := faults.NewRound(r.w, schedule.Rand(r.seed, f.Name, number))
@@ -191,7 +215,10 @@ func (r *runner) round(ctx context.Context, f faults.Fault, number int) *report.
 	after, cancel := context.WithTimeout(ctx, recoverWithin)
 	defer cancel()
 	sleep(after, calm)
-	fail(r.steady(after))
+	if err := r.steady(after); err != nil {
+		fail(err)
+		r.ruined = f.Name
+	}
 	fail(r.met(ctx, in, x, false))
 	wait := patience
 	if f.Drops {

@@ -300,6 +300,7 @@ func TestAuditorOverARestart(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- ledger.NewAuditor(r.js, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	r.followed()
 	r.restart(func() {})
 	rep.Add(name(1, 6), ledger.Captured, "", "")
 	rep.Add(name(1, 6), ledger.Predicted, "m", "")
