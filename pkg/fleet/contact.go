@@ -10,22 +10,20 @@ import (
 
 const (
 	touchEvery = 250 * time.Millisecond
-	// touchWithin is how long the broker may take to answer a ping, and this process to run again.
+	// touchWithin is how long the broker may take to answer a ping.
 	touchWithin = time.Second
-	// unbrokenFor bounds how long contact stands in for a lease: well below the time for which repeats are recognised.
-	unbrokenFor = 30 * time.Second
+	// stillFor is how long a process that runs may go without running this goroutine.
+	stillFor = touchWithin + 2*touchEvery
 )
 
-// contact knows whether this process has been running, and in touch with its server, without a break. Then whoever might
-// have declared it dead has heard its beats, stored or not: that the bucket cannot be written, because it elects a leader,
-// is no reason to do nothing.
+// contact knows whether this process has been running without a stop, and when its server of the broker has heard it last.
 type contact struct {
 	nc *nats.Conn
 
-	mu         sync.Mutex
-	touched    time.Time // when the last ping was answered
-	broken     time.Time // when there was a break last
-	reconnects uint64
+	mu      sync.Mutex
+	ran     time.Time // when this was looked at last
+	stopped time.Time // when the process was found to have been stopped
+	touched time.Time // when the last ping was sent that was answered
 }
 
 // run keeps in touch until ctx ends.
@@ -37,28 +35,28 @@ func (c *contact) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			c.note(c.nc.FlushTimeout(touchWithin) == nil, time.Now())
+			sent := time.Now()
+			answered := c.nc.FlushTimeout(touchWithin) == nil
+			c.note(sent, answered, time.Now())
 		}
 	}
 }
 
-func (c *contact) note(answered bool, now time.Time) {
+func (c *contact) note(sent time.Time, answered bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	reconnects := c.nc.Stats().Reconnects
-	if !answered || now.Sub(c.touched) > touchWithin+touchEvery || reconnects != c.reconnects {
-		c.broken = now
+	if !c.ran.IsZero() && now.Sub(c.ran) > stillFor {
+		c.stopped = now
 	}
+	c.ran = now
 	if answered {
-		c.touched = now
+		c.touched = sent
 	}
-	c.reconnects = reconnects
 }
 
-// unbroken reports whether there was no break since a time.
-func (c *contact) unbroken(since time.Time) bool {
+// fine reports whether the process has not been stopped since a time, and whether the server has heard it after another.
+func (c *contact) fine(running, sent time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !since.IsZero() && c.broken.Before(since) && time.Since(c.touched) < touchWithin+touchEvery &&
-		time.Since(since) < unbrokenFor && c.nc.Stats().Reconnects == c.reconnects
+	return !running.IsZero() && c.stopped.Before(running) && time.Since(c.ran) < stillFor && c.touched.After(sent)
 }

@@ -3,43 +3,35 @@ package fleet
 import (
 	"testing"
 	"time"
-
-	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
 )
 
-// A process that has run and been answered without a break may act although its beats are not stored: nobody else's are.
-func TestUnbroken(t *testing.T) {
+// A process that has run without a stop, and that its server hears, may act although its beats are not stored.
+func TestContact(t *testing.T) {
 	t.Parallel()
-	c := contact{nc: brokertest.JetStream(t).Conn()}
+	var c contact
 	start := time.Now()
-	c.note(true, start)
-	beat := start.Add(time.Millisecond)
-	for _, step := range []struct {
-		what     string
-		answered bool
-		after    time.Duration
-		want     bool
-	}{
-		{"answered in time", true, touchEvery, true},
-		{"and again", true, 2 * touchEvery, true},
-		{"not answered", false, 3 * touchEvery, false},
-		{"answered again: there was a break", true, 4 * touchEvery, false},
-	} {
-		c.note(step.answered, start.Add(step.after))
-		if got := c.unbroken(beat); got != step.want {
-			t.Errorf("%s: %v", step.what, got)
-		}
+	c.note(start, true, start)
+	beat, refused := start.Add(time.Millisecond), start.Add(2*time.Millisecond)
+	if c.fine(beat, refused) {
+		t.Error("nothing was heard since the beat that was refused")
 	}
-	later := start.Add(5 * touchEvery) // a beat was stored after the break
-	c.note(true, later.Add(touchEvery))
-	if !c.unbroken(later) {
-		t.Error("what was before the last beat does not matter")
+	c.note(start.Add(touchEvery), false, start.Add(touchEvery+touchWithin))
+	if c.fine(beat, refused) {
+		t.Error("the server did not answer")
 	}
-	c.note(true, later.Add(touchEvery+touchWithin+2*touchEvery))
-	if c.unbroken(later) {
-		t.Error("the process stood still for a while")
+	c.note(start.Add(2*touchEvery+touchWithin), true, start.Add(2*touchEvery+touchWithin))
+	if !c.fine(beat, refused) {
+		t.Error("it ran all the time, and the server hears it")
 	}
-	if c.unbroken(time.Time{}) {
+	if c.fine(time.Time{}, refused) {
 		t.Error("it never beat")
+	}
+	resumed := start.Add(2*touchEvery + touchWithin + stillFor + time.Millisecond)
+	c.note(resumed, true, resumed)
+	if c.fine(beat, refused) {
+		t.Error("it was stopped for a while")
+	}
+	if !c.fine(resumed.Add(time.Millisecond), refused) {
+		t.Error("what was before the last beat does not matter")
 	}
 }

@@ -20,6 +20,10 @@ import (
 
 const (
 	beatTimeout = 800 * time.Millisecond
+	// storeTimeout is how long the bucket may take to store an entry.
+	storeTimeout = 400 * time.Millisecond
+	// doubtFor bounds how long a worker acts without a lease: well below the time for which repeats are recognised.
+	doubtFor = 30 * time.Second
 	// silentFor is how long an entry that bears this worker's name must not change before it is taken over: its process
 	// is gone, and nobody has declared it dead.
 	silentFor = 1200 * time.Millisecond
@@ -65,7 +69,8 @@ type Member struct {
 	describe []func(*Worker)
 	holders  map[*hold]struct{}
 	last     time.Time     // when the last beat that succeeded was sent
-	beaten   chan struct{} // closes at the next beat that succeeds
+	refused  time.Time     // when the last beat was sent that the bucket neither took nor turned down
+	tried    chan struct{} // closes at the end of the next beat, whatever comes of it
 	now      chan struct{} // asks for a beat at once
 }
 
@@ -83,7 +88,7 @@ func NewMember(js jetstream.JetStream, cfg Config) *Member {
 			Service: cfg.Service, Instance: cfg.Instance, Incarnation: nuid.Next(), State: Alive,
 			Host: host, Region: cfg.Region, PID: os.Getpid(), Started: time.Now().UTC(),
 		},
-		holders: map[*hold]struct{}{}, beaten: make(chan struct{}), now: make(chan struct{}, 1),
+		holders: map[*hold]struct{}{}, tried: make(chan struct{}), now: make(chan struct{}, 1),
 	}
 }
 
@@ -214,19 +219,23 @@ func (m *Member) Hold(h Holder) (release func()) {
 	}
 }
 
-// Unbroken reports whether this process has been running, and in touch with its server of the broker, since a time. Then
-// that it cannot write is the broker's trouble, and everybody's: nobody else can write there either.
-func (m *Member) Unbroken(since time.Time) bool { return m.contact.unbroken(since) }
+// InTouch reports whether this process has been running without a stop since a time, and that what it sent later than at
+// another reached its server of the broker: then that it got no answer is the broker's trouble, and everybody's.
+func (m *Member) InTouch(running, sent time.Time) bool { return m.contact.fine(running, sent) }
 
-// Await returns when this worker may act: at once while its lease is fresh, or could not be renewed although there was no
-// break, otherwise after the next beat that succeeds. What it held may have been taken from it meanwhile: its Holder
-// knows. It returns an error only when ctx ends.
+// Await returns when this worker may act: at once while its lease is fresh, otherwise after the next beat. When the bucket
+// does not answer to that, because the broker elects a leader for it, nobody can have declared this worker dead, unless it
+// was stopped or cut off. What it held may have been taken from it meanwhile: its Holder knows. Await returns an error
+// only when ctx ends.
 func (m *Member) Await(ctx context.Context) error {
 	for {
 		m.mu.Lock()
-		last, beaten := m.last, m.beaten
+		last, refused, tried := m.last, m.refused, m.tried
 		m.mu.Unlock()
-		if time.Since(last) < FreshFor || m.Unbroken(last) {
+		if time.Since(last) < FreshFor {
+			return nil
+		}
+		if time.Since(refused) < FreshFor && time.Since(last) < doubtFor && m.InTouch(last, refused) {
 			return nil
 		}
 		select {
@@ -234,8 +243,7 @@ func (m *Member) Await(ctx context.Context) error {
 		default:
 		}
 		select {
-		case <-beaten:
-		case <-time.After(BeatEvery):
+		case <-tried:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -248,7 +256,9 @@ func (m *Member) beat(ctx context.Context) error {
 	defer m.beating.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
+	sent := time.Now()
 	err := m.write(ctx)
+	defer m.tell()
 	switch {
 	case streams.Conflict(err):
 		if err = m.recheck(ctx); err == nil {
@@ -262,12 +272,30 @@ func (m *Member) beat(ctx context.Context) error {
 		}
 	}
 	if err != nil {
+		if !errors.Is(err, ErrNameTaken) {
+			m.doubt(sent)
+		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			m.restore(context.WithoutCancel(ctx))
 		}
 		return fmt.Errorf("beat of %s: %w", m.Key(), err)
 	}
 	return nil
+}
+
+// doubt notes that a beat was neither stored nor turned down.
+func (m *Member) doubt(sent time.Time) {
+	m.mu.Lock()
+	m.refused = sent
+	m.mu.Unlock()
+	m.tell()
+}
+
+func (m *Member) tell() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.tried)
+	m.tried = make(chan struct{})
 }
 
 // restore makes the bucket anew if it is not there. The broker says so to a beat only when nobody listens to beats.
@@ -298,6 +326,8 @@ func (m *Member) write(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	ack, err := m.js.PublishMsg(ctx, &nats.Msg{Subject: subject(m.Key()), Header: nats.Header{}, Data: data},
 		jetstream.WithExpectLastSequencePerSubject(m.revision), jetstream.WithMsgTTL(streams.WorkerTTL), jetstream.WithRetryAttempts(0))
 	if err != nil {
@@ -307,8 +337,6 @@ func (m *Member) write(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = sent
-	close(m.beaten)
-	m.beaten = make(chan struct{})
 	return nil
 }
 

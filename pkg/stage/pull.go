@@ -16,31 +16,27 @@ import (
 const (
 	// fetchWait is how long one pull request waits at the server; it also bounds how long draining takes when idle.
 	fetchWait = 500 * time.Millisecond
-	// rebindDelay paces attempts to bind to a consumer that cannot be bound.
-	rebindDelay = 250 * time.Millisecond
+	// fetchAgain is the pause after a first failure, rebindDelay paces attempts to bind to a consumer, and rebindWithin
+	// bounds one while there is another consumer to go on with.
+	fetchAgain   = 50 * time.Millisecond
+	rebindDelay  = 250 * time.Millisecond
+	rebindWithin = 500 * time.Millisecond
 )
 
-// pull fetches from one source until ctx ends. It fetches only what it has places for; a consumer that was
-// deleted, or a broker that went away, is bound again.
+// pull fetches from one source until ctx ends. It fetches only what it has places for. A consumer that was deleted, or a
+// broker that went away, is bound again; while that cannot be done, say because the broker elects a leader, the consumer
+// that was bound before may well be there.
 func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
 	places := make(chan struct{}, s.cfg.MaxInFlight)
 	for range s.cfg.MaxInFlight {
 		places <- struct{}{}
 	}
 	release := func() { places <- struct{}{} }
-	var consumer jetstream.Consumer
-	for ctx.Err() == nil {
-		if consumer == nil {
-			c, err := bind(ctx)
-			if err != nil {
-				s.rebindLater(ctx, err)
-				continue
-			}
-			consumer = c
-			if info := c.CachedInfo(); info != nil {
-				s.held.atLeast(info.Config.AckWait)
-			}
-		}
+	consumer, ok := s.bind(ctx, bind)
+	if !ok {
+		return
+	}
+	for failures := 0; ctx.Err() == nil; {
 		n := take(ctx, places)
 		if n == 0 || !s.hangs.wait(ctx, s.cfg.Workers) || s.cfg.Member.Await(ctx) != nil { // who may be dead gets nothing
 			return
@@ -49,9 +45,37 @@ func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
 		for range n - got {
 			release()
 		}
-		if err != nil && ctx.Err() == nil {
-			consumer = nil
-			s.rebindLater(ctx, err)
+		if err == nil || ctx.Err() != nil {
+			failures = 0
+			continue
+		}
+		if failures++; failures == 1 { // a reconnect
+			pause(ctx, fetchAgain)
+			continue
+		}
+		s.complain(ctx, err)
+		within, cancel := context.WithTimeout(ctx, rebindWithin)
+		if c, err := bind(within); err == nil {
+			consumer = c
+		}
+		cancel()
+		pause(ctx, rebindDelay)
+	}
+}
+
+// bind binds for the first time, however long that takes. It reports false when ctx ended.
+func (s *Stage) bind(ctx context.Context, bind streams.Binder) (jetstream.Consumer, bool) {
+	for {
+		c, err := bind(ctx)
+		if err == nil {
+			if info := c.CachedInfo(); info != nil {
+				s.held.atLeast(info.Config.AckWait)
+			}
+			return c, true
+		}
+		s.complain(ctx, err)
+		if !pause(ctx, rebindDelay) {
+			return nil, false
 		}
 	}
 }
@@ -124,14 +148,9 @@ func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
 	}
 }
 
-func (s *Stage) rebindLater(ctx context.Context, err error) {
-	if s.bindErrors.Add(1)%20 == 1 { // once per about five seconds
+// complain counts, and logs once per about five seconds.
+func (s *Stage) complain(ctx context.Context, err error) {
+	if s.bindErrors.Add(1)%20 == 1 && ctx.Err() == nil {
 		s.cfg.Log.WarnContext(ctx, "cannot pull, binding again", slog.String("stage", s.cfg.Name), slog.Any("error", err))
-	}
-	t := time.NewTimer(rebindDelay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

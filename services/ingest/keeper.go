@@ -104,14 +104,14 @@ func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTenure(l, connection, s.connection, s.unbroken), nil
+	return newTenure(l, connection, s.connection, s.inTouch), nil
 }
 
 // connection tells one connection to the broker from the next.
 func (s *Service) connection() uint64 { return s.deps.JS.Conn().Stats().Reconnects }
 
-func (s *Service) unbroken(since time.Time) bool {
-	return s.deps.Member != nil && s.deps.Member.Unbroken(since)
+func (s *Service) inTouch(running, sent time.Time) bool {
+	return s.deps.Member != nil && s.deps.Member.InTouch(running, sent)
 }
 
 const claimTimeout = 2 * time.Second

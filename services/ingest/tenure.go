@@ -16,6 +16,10 @@ const (
 	freshFor   = fleet.FreshFor
 	renewEvery = streams.LeaseTTL / 6
 	renewAgain = 50 * time.Millisecond // once somebody waits for it
+	// renewWithin is how long the bucket may take for a renewal.
+	renewWithin = 400 * time.Millisecond
+	// doubtFor bounds how long frames are published under a lease that cannot be renewed.
+	doubtFor = 15 * time.Second
 )
 
 // errOldEpoch refuses what was captured when another instance had the camera already.
@@ -27,21 +31,22 @@ var errOldEpoch = errors.New("another instance has the camera since then")
 type tenure struct {
 	lease   *lease.Lease
 	connect func() uint64 // which connection to the broker this is
-	// unbroken says that this process has been running and in touch with the broker since a time: then that the lease
-	// cannot be renewed is the broker's trouble, and nobody else can have it either.
-	unbroken func(since time.Time) bool
+	// inTouch says that this process has been running since a time, and that its server of the broker has heard it after
+	// another: then that a renewal was not answered is the broker's trouble, and nobody else can have the lease either.
+	inTouch func(running, sent time.Time) bool
 
 	mu         sync.Mutex
-	connection uint64 // through which it was renewed
+	connection uint64    // through which it was renewed
+	refused    time.Time // when the last renewal was sent that was neither done nor turned down
 	over       bool
 	taken      time.Time     // when another owner began; zero: none did
-	news       chan struct{} // closes with the next renewal, and at the end
+	news       chan struct{} // closes with the next attempt at a renewal, and at the end
 	now        chan struct{} // asks for a renewal at once
 }
 
 // newTenure is the time under a lease that was acquired through a connection.
-func newTenure(l *lease.Lease, connection uint64, connect func() uint64, unbroken func(time.Time) bool) *tenure {
-	return &tenure{lease: l, connect: connect, unbroken: unbroken, connection: connection, news: make(chan struct{}), now: make(chan struct{}, 1)}
+func newTenure(l *lease.Lease, connection uint64, connect func() uint64, inTouch func(running, sent time.Time) bool) *tenure {
+	return &tenure{lease: l, connect: connect, inTouch: inTouch, connection: connection, news: make(chan struct{}), now: make(chan struct{}, 1)}
 }
 
 // Await returns nil when what was captured at that time may be published: at once while the lease is fresh, and otherwise
@@ -50,15 +55,17 @@ func newTenure(l *lease.Lease, connection uint64, connect func() uint64, unbroke
 func (t *tenure) Await(ctx context.Context, captured time.Time) error {
 	for {
 		t.mu.Lock()
-		over, taken, news, connection := t.over, t.taken, t.news, t.connection
+		over, taken, news, connection, refused := t.over, t.taken, t.news, t.connection, t.refused
 		t.mu.Unlock()
+		renewed := t.lease.Renewed()
 		switch {
 		case over && !taken.IsZero() && captured.After(taken):
 			return errOldEpoch
 		case over:
 			return nil
-		case connection != t.connect():
-		case time.Since(t.lease.Renewed()) < freshFor, t.unbroken(t.lease.Renewed()):
+		case time.Since(renewed) < freshFor && connection == t.connect():
+			return nil
+		case time.Since(refused) < freshFor && time.Since(renewed) < doubtFor && t.inTouch(renewed, refused):
 			return nil
 		}
 		select {
@@ -84,8 +91,10 @@ func (t *tenure) keep(ctx context.Context) error {
 		case <-tick.C:
 		case <-t.now:
 		}
-		connection := t.connect()
-		err := t.lease.Confirm(ctx)
+		connection, sent := t.connect(), time.Now()
+		attempt, cancel := context.WithTimeout(ctx, renewWithin)
+		err := t.lease.Confirm(attempt)
+		cancel()
 		switch {
 		case errors.Is(err, lease.ErrLost):
 			return err
@@ -94,7 +103,11 @@ func (t *tenure) keep(ctx context.Context) error {
 			t.connection = connection
 			t.mu.Unlock()
 			t.signal()
-		default: // the broker is away
+		default: // the broker is away, or elects a leader
+			t.mu.Lock()
+			t.refused = sent
+			t.mu.Unlock()
+			t.signal()
 			wait(ctx, renewAgain)
 		}
 	}
