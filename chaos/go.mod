@@ -6,7 +6,6 @@ tool github.com/nats-io/nats-server/v2
 
 require (
 	github.com/nats-io/nats.go v1.55.0
-	github.com/nats-io/nuid v1.0.1
 	github.com/sightline-dev/sightline/pkg v0.0.0
 	github.com/sightline-dev/sightline/services v0.0.0
 	github.com/sightline-dev/sightline/services/infer v0.0.0
@@ -29,6 +28,7 @@ require (
 	github.com/nats-io/jwt/v2 v2.8.2 // indirect
 	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/pion/logging v0.2.3 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
 	github.com/pion/rtcp v1.2.15 // indirect

@@ -28,6 +28,7 @@ const (
 	WorkersBucket  = "WORKERS"
 	SamplingBucket = "SAMPLING"
 	BooksBucket    = "BOOKS"
+	StrikesBucket  = "STRIKES"
 )
 
 const (
@@ -49,6 +50,8 @@ const (
 	TombstoneTTL = time.Hour
 	// SamplingTTL is how long lowered sampling stays when nobody renews it.
 	SamplingTTL = 30 * time.Second
+	// StrikesTTL is how long it is remembered that an attempt of a message did not end well: longer than it rests in between.
+	StrikesTTL = 10 * time.Minute
 	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer. A redelivery later than that, say after the
 	// broker was away for longer in mid-acknowledgement, stores the answer a second time, under the same id.
 	DuplicateWindow = 5 * time.Minute
@@ -123,6 +126,7 @@ func Buckets(o Options) []jetstream.KeyValueConfig {
 		{Bucket: WorkersBucket, Description: "who is at work, and what every worker holds; an entry lives for WorkerTTL, a tombstone for the bucket's TTL", History: 1, TTL: TombstoneTTL, LimitMarkerTTL: WorkerTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 64 * mib},
 		{Bucket: SamplingBucket, Description: "the share of frames that cameras capture while workers cannot keep up", History: 1, TTL: SamplingTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: mib},
 		{Bucket: BooksBucket, Description: "what the books of LEDGER come to, so that a reader need not begin at the beginning", History: 1, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 256 * mib},
+		{Bucket: StrikesBucket, Description: "attempts of messages, alone in their worker, that failed or never ended, by stream, sequence and time", History: 1, TTL: StrikesTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 16 * mib},
 	}
 }
 

@@ -2,15 +2,17 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Ensure creates every stream and bucket that is missing and brings those that differ back to their declaration.
+// Ensure creates every stream and bucket that is missing and brings those that differ back to their declaration. It lowers no
+// limit that a stream on disk holds more than: that would delete messages.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	for _, cfg := range Streams(o) {
-		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		if err := declare(ctx, js, cfg); err != nil {
 			return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -20,6 +22,25 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 		}
 	}
 	return nil
+}
+
+func declare(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	if cfg.Storage == jetstream.FileStorage {
+		s, err := js.Stream(ctx, cfg.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+		case err != nil:
+			return err
+		default:
+			keep, err := Overfull(ctx, js, cfg, s.CachedInfo())
+			if err != nil {
+				return err
+			}
+			keepFields(&cfg, s.CachedInfo().Config, keep)
+		}
+	}
+	_, err := js.CreateOrUpdateStream(ctx, cfg)
+	return err
 }
 
 // EnsureBucket does for one bucket what Ensure does for all.

@@ -190,3 +190,53 @@ func TestWorkGroupsAreWhatBindersMake(t *testing.T) {
 		t.Errorf("%d consumers, %d work groups", made, len(declared))
 	}
 }
+
+// A process that starts lowers no limit under messages: it would delete frames that nobody has looked at.
+func TestEnsureDeletesNothing(t *testing.T) {
+	js := ensured(t)
+	cfg := info(t, js, streams.Tensors).Config
+	cfg.MaxMsgsPerSubject, cfg.MaxMsgSize = 10*streams.TensorBacklog, 1000
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for range streams.TensorBacklog + 1 {
+		if _, err := js.Publish(t.Context(), "tensors.every.people.stable.door", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if i := info(t, js, streams.Tensors); i.State.Msgs != streams.TensorBacklog+1 || i.Config.MaxMsgsPerSubject != cfg.MaxMsgsPerSubject || i.Config.MaxMsgSize > 0 {
+		t.Errorf("%+v", i)
+	}
+	s, err := js.Stream(t.Context(), streams.Tensors)
+	if err != nil || s.DeleteMsg(t.Context(), 1) != nil || streams.Ensure(t.Context(), js, streams.Options{}) != nil {
+		t.Fatal(err)
+	}
+	if i := info(t, js, streams.Tensors); i.State.Msgs != streams.TensorBacklog || i.Config.MaxMsgsPerSubject != streams.TensorBacklog {
+		t.Errorf("%+v", i)
+	}
+}
+
+// What a stream holds more than is exactly what is not lowered.
+func TestOverfull(t *testing.T) {
+	want := jetstream.StreamConfig{Name: streams.Predictions, Storage: jetstream.FileStorage, MaxMsgs: 10, MaxBytes: 1000, MaxAge: time.Hour}
+	have := &jetstream.StreamInfo{Config: want, State: jetstream.StreamState{Msgs: 11, Bytes: 1001, FirstTime: time.Now().Add(-2 * time.Hour)}}
+	have.Config.MaxMsgs, have.Config.MaxBytes, have.Config.MaxAge = -1, 5000, 0
+	check := func(what string, fields ...string) {
+		t.Helper()
+		if got, err := streams.Overfull(t.Context(), nil, want, have); err != nil || !slices.Equal(got, fields) {
+			t.Errorf("%s: %v, %v", what, got, err)
+		}
+	}
+	check("all", "max_msgs", "max_bytes", "max_age")
+	have.State.Msgs, have.State.FirstTime = 10, time.Now()
+	check("some", "max_bytes")
+	have.Config = want
+	check("as declared")
+	have.Config.MaxBytes = 500
+	check("to be raised")
+	have.Config.MaxBytes, want.Name = -1, "KV_"+streams.LeasesBucket
+	check("a bucket")
+}

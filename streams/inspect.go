@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,19 +80,29 @@ func plainStream(c jetstream.StreamConfig) jetstream.StreamConfig {
 	return c
 }
 
-// mendable is a declaration with everything left as it is that no update can change, or that is the operator's.
-func mendable(want, have jetstream.StreamConfig) jetstream.StreamConfig {
-	w, h := reflect.ValueOf(&want).Elem(), reflect.ValueOf(have)
+// mendable is a declaration with everything left as it is that no update can change, that shall be kept, or that is the
+// operator's.
+func mendable(want, have jetstream.StreamConfig, keep []string) jetstream.StreamConfig {
+	keep = slices.Clone(keep)
 	for _, d := range Differences(want, have) {
 		if d.Fixed {
-			i := fieldOf(w.Type(), d.Field)
-			w.Field(i).Set(h.Field(i))
+			keep = append(keep, d.Field)
 		}
 	}
+	keepFields(&want, have, keep)
 	want.Placement = have.Placement
 	want.Metadata = maps.Clone(have.Metadata)
 	maps.DeleteFunc(want.Metadata, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") }) // the server's own
 	return want
+}
+
+// keepFields sets fields to what they are.
+func keepFields(want *jetstream.StreamConfig, have jetstream.StreamConfig, fields []string) {
+	w, h := reflect.ValueOf(want).Elem(), reflect.ValueOf(have)
+	for _, field := range fields {
+		i := fieldOf(w.Type(), field)
+		w.Field(i).Set(h.Field(i))
+	}
 }
 
 // ConsumerDifferences are the fields in which a consumer is not as declared.

@@ -31,16 +31,55 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, name string, o Op
 	return nil
 }
 
-// MendStream brings a stream, which has the configuration have, back to its declaration, as far as an update can.
-func MendStream(ctx context.Context, js jetstream.JetStream, have jetstream.StreamConfig, o Options) error {
+// MendStream brings a stream, which has the configuration have, back to its declaration, as far as an update can. The
+// fields in keep stay as they are.
+func MendStream(ctx context.Context, js jetstream.JetStream, have jetstream.StreamConfig, o Options, keep ...string) error {
 	want, ok := Declared(o)[have.Name]
 	if !ok {
 		return fmt.Errorf("mend stream %s: it is not declared", have.Name)
 	}
-	if _, err := js.UpdateStream(ctx, mendable(want, have)); err != nil {
+	if _, err := js.UpdateStream(ctx, mendable(want, have, keep)); err != nil {
 		return fmt.Errorf("mend stream %s: %w", have.Name, err)
 	}
 	return nil
+}
+
+// Overfull are the limits, by field, that a stream on disk holds more than, so that to bring them back to their declaration
+// would delete messages: somebody, or a newer version, had allowed more. Live streams are rings, and buckets have entries that
+// shall expire: they are not asked.
+func Overfull(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, info *jetstream.StreamInfo) ([]string, error) {
+	if _, bucket := BucketOf(want.Name); bucket || want.Storage != jetstream.FileStorage || info.State.Msgs == 0 {
+		return nil, nil
+	}
+	have, state := info.Config, info.State
+	lowered := func(want, have int64) bool { return want > 0 && (have <= 0 || have > want) }
+	over := func(want int64, holds uint64) bool { return holds > uint64(want) } //nolint:gosec // more than 0
+	var out []string
+	if lowered(want.MaxMsgs, have.MaxMsgs) && over(want.MaxMsgs, state.Msgs) {
+		out = append(out, "max_msgs")
+	}
+	if lowered(want.MaxBytes, have.MaxBytes) && over(want.MaxBytes, state.Bytes) {
+		out = append(out, "max_bytes")
+	}
+	if lowered(int64(want.MaxAge), int64(have.MaxAge)) && time.Since(state.FirstTime) > want.MaxAge {
+		out = append(out, "max_age")
+	}
+	if each := want.MaxMsgsPerSubject; lowered(each, have.MaxMsgsPerSubject) && over(each, state.Msgs) {
+		s, err := js.Stream(ctx, want.Name)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		now, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return nil, fmt.Errorf("subjects of stream %s: %w", want.Name, err)
+		}
+		for _, n := range now.State.Subjects {
+			if over(each, n) {
+				return append(out, "max_msgs_per_subject"), nil
+			}
+		}
+	}
+	return out, nil
 }
 
 // MendGroup creates a work group's consumer if it is missing, or brings it back to its declaration.

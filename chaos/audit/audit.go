@@ -168,19 +168,40 @@ func (f *Facts) Answers(camera, model string) (n uint64) {
 	return n
 }
 
+// totals are how many frames of a camera were captured, as far as was seen until now, and how many up to the mark are
+// answered by the model or quarantined.
+func (f *Facts) totals(mark Mark, camera, model string) (captured, ended uint64) {
+	_, missing := f.Missing(mark, camera, model)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e, last := range f.seen {
+		if e.camera == camera {
+			captured += last
+			ended += mark[e]
+		}
+	}
+	return captured, ended - missing
+}
+
 // Finding is the state of one camera and model: by the audit and by the books.
 type Finding struct {
-	Camera     string           `json:"camera"`
-	Model      string           `json:"model"`
-	Delivery   streams.Delivery `json:"delivery"`
-	Missing    uint64           `json:"missing"`      // by the audit
-	Explained  uint64           `json:"explained"`    // of them, by the books
-	BooksLost  uint64           `json:"books_lost"`   // by the books
-	Unbalanced bool             `json:"unbalanced"`   // the books' own sum is not right
-	Books      ledger.Line      `json:"books"`        // what they say
-	Frames     []string         `json:"frames"`       // that are missing
-	Surplus    uint64           `json:"surplus"`      // the books explain more than is missing
-	Unknown    bool             `json:"not_in_books"` // the books have no such line
+	Camera   string           `json:"camera"`
+	Model    string           `json:"model"`
+	Delivery streams.Delivery `json:"delivery"`
+	// Missing is by the audit, up to the mark; Frames says which.
+	Missing uint64   `json:"missing"`
+	Frames  []string `json:"frames"`
+	// Explained is how many of them the books have a fate for. Fates of frames that the audit never saw, because a process
+	// that was cut off captured and dropped them, explain nothing.
+	Explained uint64 `json:"explained"`
+	// BooksLost is what the books call lost.
+	BooksLost uint64 `json:"books_lost"`
+	// Denied is how many answers and quarantined frames are stored that the books know nothing of.
+	Denied uint64 `json:"denied"`
+	// Unbalanced: the books' own sum is not right. Unknown: they have no such line.
+	Unbalanced bool        `json:"unbalanced"`
+	Unknown    bool        `json:"unknown"`
+	Books      ledger.Line `json:"books"`
 }
 
 // Lost is what has no fate: by the audit or by the books, whichever is more.
@@ -189,7 +210,7 @@ func (d Finding) Lost() uint64 {
 }
 
 // Compare holds the books against the facts. The mark should be a few seconds older than the books: what is under way
-// then is in neither.
+// then is in neither. The facts themselves should be newer than the books.
 func (f *Facts) Compare(mark Mark, lines []ledger.Line) []Finding {
 	byView := map[[2]string]ledger.Line{}
 	for _, l := range lines {
@@ -210,8 +231,12 @@ func (f *Facts) Compare(mark Mark, lines []ledger.Line) []Finding {
 		}
 		if l.Delivery == streams.EveryFrame {
 			d.Frames, d.Missing = f.Missing(mark, d.Camera, d.Model)
-			d.Explained = min(d.Missing, l.Superseded+l.Expired)
-			d.Surplus = l.Superseded + l.Expired - d.Explained
+			captured, ended := f.totals(mark, d.Camera, d.Model)
+			unseen := l.Captured - min(l.Captured, captured)
+			explains := l.Superseded + l.Expired
+			d.Explained = min(d.Missing, explains-min(explains, unseen))
+			known := l.Predicted + l.Quarantined + l.InFlight
+			d.Denied = ended - min(ended, known)
 		}
 		out = append(out, d)
 	}

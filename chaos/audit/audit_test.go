@@ -67,6 +67,7 @@ func TestAnInjectedLossIsFound(t *testing.T) {
 		"a hole that they explain in part":     {12, ledger.Line{Captured: 14, Predicted: 12, Superseded: 2}, 1},
 		"a loss that only the books know":      {0, ledger.Line{Captured: 15, Predicted: 11, Lost: 4}, 4},
 		"both know the same":                   {12, ledger.Line{Captured: 14, Predicted: 11, Lost: 3}, 3},
+		"other frames' fates explain nothing":  {12, ledger.Line{Captured: 64, Predicted: 14, Superseded: 50}, 3},
 	} {
 		t.Run(what, func(t *testing.T) {
 			f := answered()
@@ -101,8 +102,8 @@ func TestBooksThatDoNotAddUp(t *testing.T) {
 			t.Error("12 captured and 10 predicted is not balanced")
 		}
 	}
-	for _, d := range f.Compare(f.Now(), line(ledger.Line{Captured: 12, Predicted: 10, Expired: 2})) {
-		if d.Unbalanced || d.Surplus != 2 {
+	for _, d := range f.Compare(f.Now(), line(ledger.Line{Captured: 12, Predicted: 8, Expired: 4})) {
+		if d.Unbalanced || d.Denied != 2 {
 			t.Errorf("two expired that were answered: %+v", d)
 		}
 	}

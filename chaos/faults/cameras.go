@@ -66,7 +66,7 @@ func cameraAway(ctx context.Context, r *Round, away, back func(*world.Camera) er
 			return time.Time{}, false
 		},
 	})
-	waited := last(ctx, r.between(3500*time.Millisecond, 5*time.Second))
+	waited := last(ctx, r.between(3200*time.Millisecond, 4*time.Second))
 	returned := r.Mark("back: " + c.Name)
 	r.Away = append(r.Away, Absence{Camera: c.Name, From: began, To: returned})
 	if err := back(c); err != nil {

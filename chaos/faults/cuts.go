@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/sightline-dev/sightline/chaos/world"
@@ -17,26 +18,28 @@ func cuts() []Fault {
 	}
 }
 
-// cutIngest cuts off one ingest, whose cameras the other one takes over, or both, and heals with or without a reset.
+// cutIngest cuts off one ingest, whose cameras the other one takes over, or, every second time, both. It heals with or
+// without a reset.
 func cutIngest(ctx context.Context, r *Round, d time.Duration) error {
 	victims := r.World.Of(world.Ingest)
-	if r.Rand.IntN(2) == 0 {
-		victims = []*world.Worker{pick(r, victims)}
+	if one := pick(r, victims); r.Number%2 == 1 || r.Random { // all of them takes every camera away: nobody could answer
+		victims = []*world.Worker{one}
 	}
 	reset := r.Rand.IntN(2) == 0
-	name := ""
-	for _, v := range victims {
-		name += " " + v.Instance
+	names := make([]string, len(victims))
+	for i, v := range victims {
+		names[i] = v.Instance
 	}
-	r.Note("cut%s, connections reset at the end: %t", name, reset)
-	r.Aside("cut" + name)
+	name := strings.Join(names, " and ")
+	r.Note("cut off %s, connections reset at the end: %t", name, reset)
+	r.Aside("cut off " + name)
 	for _, v := range victims {
 		for _, w := range v.Wires {
 			w.Cut()
 		}
 	}
 	waited := last(ctx, d)
-	r.Mark("heal" + name)
+	r.Mark("heal " + name)
 	for _, v := range victims {
 		for _, w := range v.Wires {
 			w.Heal(reset)

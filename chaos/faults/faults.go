@@ -50,6 +50,10 @@ const LiveGap = "live gap"
 type Round struct {
 	World *world.World
 	Rand  *rand.Rand
+	// Number counts the rounds of a fault from 1. Random says that it is one of the random run, in which of everything that
+	// there are two of, one is spared.
+	Number int
+	Random bool
 
 	Phases  []Phase
 	Expects []Expectation
@@ -88,8 +92,8 @@ type Expectation struct {
 }
 
 // NewRound begins a round.
-func NewRound(w *world.World, rng *rand.Rand) *Round {
-	return &Round{World: w, Rand: rng, Figures: map[string]time.Duration{}}
+func NewRound(w *world.World, rng *rand.Rand, number int) *Round {
+	return &Round{World: w, Rand: rng, Number: number, Figures: map[string]time.Duration{}}
 }
 
 // Mark begins a phase that counts.

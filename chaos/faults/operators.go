@@ -15,7 +15,7 @@ import (
 
 func operators() []Fault {
 	return []Fault{
-		{Name: "delete-consumer", Title: "operator deletes a consumer", World: world.Single, Rounds: 4, Target: 10 * time.Second, Weight: 2, Inject: deleteConsumer},
+		{Name: "delete-consumer", Title: "operator deletes a consumer", World: world.Single, Rounds: 3, Target: 10 * time.Second, Weight: 2, Inject: deleteConsumer},
 		{Name: "purge-stream", Title: "operator purges a stream", World: world.Single, Rounds: 3, Target: 10 * time.Second, Weight: 1, Drops: true, Inject: purgeStream},
 		{Name: "delete-stream", Title: "operator deletes a stream", World: world.Single, Rounds: 3, Target: 10 * time.Second, Weight: 1, Drops: true, Inject: deleteStream},
 	}

@@ -14,9 +14,9 @@ func poisons() []Fault {
 		return func(ctx context.Context, r *Round) error { return sendPoison(ctx, r, kind, within) }
 	}
 	return []Fault{
-		{Name: "poison-error", Title: "poison frame: the run fails", World: world.Single, Rounds: 4, Target: time.Second, Weight: 2, Inject: inject(poison.Error, 20*time.Second)},
+		{Name: "poison-error", Title: "poison frame: the run fails", World: world.Single, Rounds: 3, Target: time.Second, Weight: 2, Inject: inject(poison.Error, 20*time.Second)},
 		{Name: "poison-crash", Title: "poison frame: the worker gets SIGSEGV", World: world.Single, Rounds: 3, Target: 5 * time.Second, Weight: 1, Inject: inject(poison.Crash, 60*time.Second)},
-		{Name: "poison-hang", Title: "poison frame: the run hangs", World: world.Single, Rounds: 1, Inject: inject(poison.Hang, 90*time.Second)},
+		{Name: "poison-hang", Title: "poison frame: the run hangs", World: world.Single, Rounds: 2, Inject: inject(poison.Hang, 90*time.Second)},
 	}
 }
 

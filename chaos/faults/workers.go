@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/sightline-dev/sightline/chaos/world"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -17,15 +19,15 @@ const recoveryLease = "service.recovery"
 func workers() []Fault {
 	return []Fault{
 		{
-			Name: "kill-infer", Title: "kill -9 one infer worker of two", World: world.Single, Rounds: 5, Target: time.Second, Weight: 4,
+			Name: "kill-infer", Title: "kill -9 one infer worker of two", World: world.Single, Rounds: 4, Target: time.Second, Weight: 4,
 			Inject: func(ctx context.Context, r *Round) error { return killAtWork(ctx, r, world.Infer) },
 		},
 		{
-			Name: "kill-preprocess", Title: "kill -9 one preprocess worker of two", World: world.Single, Rounds: 5, Target: time.Second, Weight: 4,
+			Name: "kill-preprocess", Title: "kill -9 one preprocess worker of two", World: world.Single, Rounds: 4, Target: time.Second, Weight: 4,
 			Inject: func(ctx context.Context, r *Round) error { return killAtWork(ctx, r, world.Preprocess) },
 		},
 		{Name: "stop-infer", Title: "SIGSTOP an infer worker 10 s, then SIGCONT", World: world.Single, Rounds: 3, Target: 2 * time.Second, Weight: 2, Inject: stopInfer},
-		{Name: "kill-ingest", Title: "kill -9 one ingest of two", World: world.Single, Rounds: 4, Target: 3 * time.Second, Weight: 2, Drops: true, Inject: killIngest},
+		{Name: "kill-ingest", Title: "kill -9 one ingest of two", World: world.Single, Rounds: 3, Target: 3 * time.Second, Weight: 2, Drops: true, Inject: killIngest},
 		{Name: "kill-leader", Title: "kill -9 the recovery leader, then an infer worker", World: world.Single, Rounds: 3, Target: 6 * time.Second, Weight: 2, Inject: killLeader},
 	}
 }
@@ -51,6 +53,8 @@ const (
 	// grasp is how long a victim is stopped before it is looked whether it holds something: the other worker has finished
 	// what it had by then.
 	grasp = 30 * time.Millisecond
+	// looks is how often within that time it is looked: what the other worker holds is gone at the next look.
+	looks = 3
 	// grasps is how often that is tried.
 	grasps = 40
 )
@@ -71,13 +75,17 @@ func inHand(ctx context.Context, r *Round, victim *world.Worker) (time.Time, err
 		if err := victim.Signal(syscall.SIGSTOP); err != nil {
 			return time.Time{}, err
 		}
-		err := last(ctx, grasp)
-		if err == nil {
-			info, infoErr := group.Info(ctx)
-			if infoErr == nil && info.NumAckPending > 0 {
-				return stopped, nil
+		held := true
+		for i := 0; i < looks && held && err == nil; i++ {
+			if err = last(ctx, grasp/looks); err == nil {
+				var info *jetstream.ConsumerInfo
+				if info, err = group.Info(ctx); err == nil {
+					held = info.NumAckPending > 0
+				}
 			}
-			err = infoErr
+		}
+		if held && err == nil {
+			return stopped, nil
 		}
 		if err := errors.Join(err, victim.Signal(syscall.SIGCONT)); err != nil {
 			return time.Time{}, err

@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,9 +14,9 @@ var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func at(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 
 // feed answers a camera of 5 frames a second from ms on, every 200 ms, each 50 ms old.
-func feed(m *meter.Meter, camera string, from, to int) {
+func feed(m *meter.Meter, from, to int) {
 	for ms := from; ms < to; ms += 200 {
-		m.Add(camera, meter.Arrival{Frame: fmt.Sprint(ms), At: at(ms), Captured: at(ms - 50)})
+		m.Add("door", meter.Arrival{Frame: strconv.Itoa(ms), At: at(ms), Captured: at(ms - 50)})
 	}
 }
 
@@ -26,23 +27,23 @@ func TestSteady(t *testing.T) {
 		feed func(m *meter.Meter)
 		want string
 	}{
-		"all is well": {func(m *meter.Meter) { feed(m, "door", 0, 5000) }, "[]"},
+		"all is well": {func(m *meter.Meter) { feed(m, 0, 5000) }, "[]"},
 		"nothing":     {func(*meter.Meter) {}, "[door: 0 answers in 2s, want 8]"},
-		"it ended":    {func(m *meter.Meter) { feed(m, "door", 0, 4500) }, "[door: no answer for 600ms]"},
+		"it ended":    {func(m *meter.Meter) { feed(m, 0, 4500) }, "[door: no answer for 600ms]"},
 		"half the rate": {func(m *meter.Meter) {
 			for ms := 0; ms < 5000; ms += 400 {
-				m.Add("door", meter.Arrival{Frame: fmt.Sprint(ms), At: at(ms), Captured: at(ms)})
+				m.Add("door", meter.Arrival{Frame: strconv.Itoa(ms), At: at(ms), Captured: at(ms)})
 			}
 		}, "[door: 5 answers in 2s, want 8]"},
 		"a pause that was made up for": {func(m *meter.Meter) {
-			feed(m, "door", 0, 4000)
+			feed(m, 0, 4000)
 			for i := range 5 {
 				m.Add("door", meter.Arrival{Frame: fmt.Sprint("late", i), At: at(4700), Captured: at(4650)})
 			}
 			m.Add("door", meter.Arrival{Frame: "last", At: at(4900), Captured: at(4850)})
 		}, "[door: no answer for 900ms]"},
 		"old": {func(m *meter.Meter) {
-			feed(m, "door", 0, 5000)
+			feed(m, 0, 5000)
 			m.Add("door", meter.Arrival{Frame: "old", At: at(4100), Captured: at(3000)})
 		}, "[door: age p99 is 1.1s]"},
 		"copies are not answers": {func(m *meter.Meter) {
@@ -66,14 +67,14 @@ func TestDamage(t *testing.T) {
 		feed func(m *meter.Meter)
 		want meter.Damage
 	}{
-		"none":  {func(m *meter.Meter) { feed(m, "door", 0, 9000) }, meter.Damage{}},
-		"pause": {func(m *meter.Meter) { feed(m, "door", 0, 2000); feed(m, "door", 2800, 9000) }, meter.Damage{Recovery: 800 * time.Millisecond, Fresh: 800 * time.Millisecond, Outage: 800 * time.Millisecond}},
+		"none":  {func(m *meter.Meter) { feed(m, 0, 9000) }, meter.Damage{}},
+		"pause": {func(m *meter.Meter) { feed(m, 0, 2000); feed(m, 2800, 9000) }, meter.Damage{Recovery: 800 * time.Millisecond, Fresh: 800 * time.Millisecond, Outage: 800 * time.Millisecond}},
 		"a late answer between others": {func(m *meter.Meter) {
-			feed(m, "door", 0, 9000)
+			feed(m, 0, 9000)
 			m.Add("door", meter.Arrival{Frame: "held", At: at(3300), Captured: at(1900)})
 		}, meter.Damage{Recovery: 1300 * time.Millisecond, Late: 1, Oldest: 1400 * time.Millisecond}},
-		"what ended before the mark does not count": {func(m *meter.Meter) { feed(m, "door", 0, 500); feed(m, "door", 1400, 9000) }, meter.Damage{}},
-		"it lasts": {func(m *meter.Meter) { feed(m, "door", 0, 2200) }, meter.Damage{Recovery: 6 * time.Second, Fresh: 6 * time.Second, Outage: 5800 * time.Millisecond}},
+		"what ended before the mark does not count": {func(m *meter.Meter) { feed(m, 0, 500); feed(m, 1400, 9000) }, meter.Damage{}},
+		"it lasts": {func(m *meter.Meter) { feed(m, 0, 2200) }, meter.Damage{Recovery: 6 * time.Second, Fresh: 6 * time.Second, Outage: 5800 * time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := door()
@@ -92,8 +93,8 @@ func TestDamage(t *testing.T) {
 
 func TestCovered(t *testing.T) {
 	m := door()
-	feed(m, "door", 100, 3000)
-	feed(m, "door", 7100, 10000)
+	feed(m, 100, 3000)
+	feed(m, 7100, 10000)
 	m.Add("door", meter.Arrival{Frame: "late", At: at(8000), Captured: at(3500)}) // answers second 3, which was not live
 	gaps := []meter.Span{{From: at(4900), To: at(6200)}}                          // all of second 5, not all of 4 and 6
 	covered, live, seconds := m.Covered("door", at(0), at(10000), gaps)

@@ -6,6 +6,7 @@ package nodes
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	_ "embed" // the configuration of a node
 	"errors"
 	"fmt"
@@ -17,8 +18,6 @@ import (
 	"syscall"
 	"text/template"
 	"time"
-
-	"github.com/nats-io/nuid"
 
 	"github.com/sightline-dev/sightline/chaos/process"
 )
@@ -72,7 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
 	b := &Broker{}
-	password := nuid.Next()
+	password := rand.Text()
 	for i := range cfg.Nodes {
 		v := nodeValues{
 			Name: fmt.Sprintf("nats-%d", i+1), Client: addrs[3*i], Monitor: addrs[3*i+1], Route: addrs[3*i+2], SystemPassword: password,
@@ -188,6 +187,6 @@ func (n *Node) Terminate() error { return n.Signal(syscall.SIGTERM) }
 // Stop ends every node.
 func (b *Broker) Stop() {
 	for _, n := range b.Nodes {
-		n.Process.Stop(grace)
+		n.Stop(grace)
 	}
 }

@@ -105,9 +105,9 @@ func (r *Round) Slowest() string {
 
 // Recoveries are those of rounds that were carried out.
 func (r *Row) Recoveries() []time.Duration {
-	var out []time.Duration
-	for _, x := range r.Rounds {
-		out = append(out, x.Recovery)
+	out := make([]time.Duration, len(r.Rounds))
+	for i, x := range r.Rounds {
+		out[i] = x.Recovery
 	}
 	return out
 }

@@ -47,7 +47,8 @@ func (r *runner) atRandom(ctx context.Context, kind world.Kind, d time.Duration)
 		if time.Since(began)+e.After > d || !sleep(ctx, e.After) {
 			break
 		}
-		in := faults.NewRound(r.w, schedule.Rand(r.seed, randomName+"/"+string(kind), i))
+		in := faults.NewRound(r.w, schedule.Rand(r.seed, randomName+"/"+string(kind), i), i+1)
+		in.Random = true
 		x := &report.Round{Number: i + 1, Began: time.Now().UTC(), Figures: map[string]time.Duration{}, Notes: []string{e.Name}}
 		injecting, cancel := context.WithTimeout(ctx, injectWithin)
 		if err := byName[e.Name].Inject(injecting, in); err != nil {

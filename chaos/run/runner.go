@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ const (
 	patience = 13 * time.Second
 	// dropPatience is the same where a fault may cost frames.
 	dropPatience = 3 * time.Second
+	// maxWorlds bounds how many worlds of a kind are used up.
+	maxWorlds = 4
 	// lookAgain is how often something is looked at that is waited for.
 	lookAgain = 20 * time.Millisecond
 )
@@ -53,7 +56,7 @@ type runner struct {
 	ruined  string // the fault after which the world was not steady in time
 }
 
-type tally struct{ lost, surplus uint64 }
+type tally struct{ lost, denied uint64 }
 
 func newRunner(o options, dir string, out io.Writer) *runner {
 	return &runner{options: o, dir: dir, out: out, report: report.Report{Seed: o.seed, Began: time.Now().UTC(), Machine: machine(o.programs)}}
@@ -102,18 +105,19 @@ func (r *runner) say(format string, args ...any) {
 
 // onWorld tries faults on a world, and goes on with another one when a fault has ruined it for good.
 func (r *runner) onWorld(ctx context.Context, kind world.Kind, wanted []faults.Fault, random bool) error {
-	for worlds := 1; ; worlds++ {
+	for worlds := 1; worlds <= maxWorlds; worlds++ {
 		rest, err := r.once(ctx, kind, worlds, wanted, random)
-		if err != nil || len(rest) == 0 && r.ruined == "" || ctx.Err() != nil {
+		if err != nil || r.ruined == "" || ctx.Err() != nil {
 			return err
 		}
-		r.problem("%s broker: %s did not come back to the steady state; going on with a new world", kind, r.ruined)
+		r.problem("%s broker: no steady state after %s; going on with a new world", kind, r.ruined)
 		random = random && r.ruined != randomName
 		if len(rest) == 0 && !random {
 			return nil
 		}
 		wanted = rest
 	}
+	return fmt.Errorf("%d worlds were ruined", maxWorlds)
 }
 
 // once tries faults on one world, and returns those that were left when one ruined it.
@@ -132,14 +136,21 @@ func (r *runner) once(ctx context.Context, kind world.Kind, number int, wanted [
 		return nil, err
 	}
 	r.say("%s broker: steady", kind)
+	before := "its start"
 	for i, f := range wanted {
-		r.report.Rows = append(r.report.Rows, r.row(ctx, f))
+		row := r.row(ctx, f)
+		if r.ruined == f.Name && len(row.Rounds) == 0 { // it was ruined before
+			r.ruined = before
+			return wanted[i:], nil
+		}
+		r.report.Rows = append(r.report.Rows, row)
 		if ctx.Err() != nil {
 			return nil, nil
 		}
 		if r.ruined != "" {
 			return wanted[i+1:], nil
 		}
+		before = f.Name
 	}
 	if random {
 		r.report.Rows = append(r.report.Rows, r.atRandom(ctx, kind, r.random/2))
@@ -181,16 +192,21 @@ func (r *runner) row(ctx context.Context, f faults.Fault) *report.Row {
 	}
 	for i := 1; i <= n && ctx.Err() == nil && r.ruined == ""; i++ {
 		x := r.round(ctx, f, i)
+		if x == nil {
+			break
+		}
 		row.Rounds = append(row.Rounds, x)
 		r.say("%-16s %d/%d  recovery %-8s live gap %-8s %s %s", f.Name, i, n, ms(x.Recovery), ms(x.Figures[faults.LiveGap]), x.Slowest(), strings.Join(append(x.Notes, x.Failures...), "; "))
 	}
-	r.judge(ctx, row)
+	if len(row.Rounds) > 0 {
+		r.judge(ctx, row)
+	}
 	return row
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
-// round is one injection, from steady state to steady state.
+// round is one injection, from steady state to steady state. It is nil when there is no steady state to begin with.
 func (r *runner) round(ctx context.Context, f faults.Fault, number int) *report.Round {
 	x := &report.Round{Number: number, Began: time.Now().UTC(), Figures: map[string]time.Duration{}}
 	fail := func(err error) {
@@ -201,11 +217,11 @@ func (r *runner) round(ctx context.Context, f faults.Fault, number int) *report.
 	before, cancel := context.WithTimeout(ctx, steadyWithin)
 	defer cancel()
 	if err := r.steady(before); err != nil {
-		fail(fmt.Errorf("before the fault: %w", err))
-		x.Recovery, r.ruined = steadyWithin, f.Name
-		return x
+		r.say("%s: %v", f.Name, err)
+		r.ruined = f.Name
+		return nil
 	}
-	in := faults.NewRound(r.w, schedule.Rand(r.seed, f.Name, number))
+	in := faults.NewRound(r.w, schedule.Rand(r.seed, f.Name, number), number)
 	injecting, cancel := context.WithTimeout(ctx, injectWithin)
 	defer cancel()
 	if err := f.Inject(injecting, in); err != nil {
@@ -301,12 +317,7 @@ func (r *runner) measure(in *faults.Round, x *report.Round, injected time.Time) 
 }
 
 func every(w *world.World, camera string) bool {
-	for _, name := range w.EveryFrame() {
-		if name == camera {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.EveryFrame(), camera)
 }
 
 // judge compares the audit with the books and adds what is new to the row.
@@ -319,14 +330,14 @@ func (r *runner) judge(ctx context.Context, row *report.Row) {
 	for _, d := range found {
 		key := d.Camera + " " + d.Model
 		before := r.lost[key]
-		now := tally{lost: d.Lost(), surplus: d.Surplus}
+		now := tally{lost: d.Lost(), denied: d.Denied}
 		r.lost[key] = now
 		if now.lost > before.lost {
 			row.Lost += now.lost - before.lost
 			row.Details = append(row.Details, fmt.Sprintf("%s: missing %d of which the books explain %d, lost by the books %d; %v; books: %+v", key, d.Missing, d.Explained, d.BooksLost, last(d.Frames, 6), d.Books))
 		}
-		if now.surplus > before.surplus {
-			row.Failures = append(row.Failures, fmt.Sprintf("books of %s: %d frames have a fate that the audit knows nothing of; %+v", key, now.surplus-before.surplus, d.Books))
+		if now.denied > before.denied {
+			row.Failures = append(row.Failures, fmt.Sprintf("books of %s know nothing of %d answers that are stored; %+v", key, now.denied-before.denied, d.Books))
 		}
 		if d.Unbalanced {
 			row.Failures = append(row.Failures, fmt.Sprintf("books of %s do not balance: %+v", key, d.Books))

@@ -41,13 +41,13 @@ func (w *World) startStranger(life context.Context) error {
 	in := a.Declaration.Input
 	s := &Stranger{
 		Width: in.Width, Height: in.Height, js: w.JS, marks: ledger.NewReporter(w.JS, "ingest", StrangerName),
-		epoch: uint64(time.Now().UnixMilli()), //nolint:gosec // positive
+		epoch: uint64(time.Now().UnixMilli()),
 	}
 	s.marks.SetRoute(StrangerName, s.epoch, ledger.Route{Delivery: streams.EveryFrame, Models: []string{Model}})
 	report, end := context.WithCancel(life)
 	done := make(chan error, 1)
 	go func() { done <- s.marks.Run(report) }()
-	w.stop = append(w.stop, func() { end(); <-done })
+	w.stop = append(w.stop, func() { end(); _ = <-done })
 	w.Stranger = s
 	return nil
 }

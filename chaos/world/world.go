@@ -241,14 +241,14 @@ func (w *World) startCameras(ctx, life context.Context) error {
 	}
 	file := &config.File{Models: w.cfg.Models}
 	for i, c := range cameraNames() {
-		s, err := camera.New(camera.Config{Footage: footage, NoUDP: true, Seed: uint64(i)}) //nolint:gosec // an index
+		s, err := camera.New(camera.Config{Footage: footage, NoUDP: true, Seed: uint64(i)})
 		if err != nil {
 			return fmt.Errorf("world: %w", err)
 		}
 		serve, end := context.WithCancel(life)
 		done := make(chan error, 1)
 		go func() { done <- s.Run(serve) }()
-		w.stop = append(w.stop, func() { end(); <-done })
+		w.stop = append(w.stop, func() { end(); _ = <-done })
 		select {
 		case <-s.Ready():
 		case err := <-done:
@@ -421,15 +421,11 @@ func (w *World) Unsteady(window time.Duration) []string {
 
 // Close ends everything.
 func (w *World) Close() {
-	var workers []*Worker
-	workers = append(workers, w.Workers...)
-	done := make(chan struct{}, len(workers))
-	for _, x := range workers { // all at the same time: each may take its grace
-		go func() { x.Stop(grace); done <- struct{}{} }()
+	var stopping sync.WaitGroup
+	for _, x := range w.Workers { // all at the same time: each may take its grace
+		stopping.Go(func() { x.Stop(grace) })
 	}
-	for range workers {
-		<-done
-	}
+	stopping.Wait()
 	w.close()
 	for _, stop := range slices.Backward(w.stop) {
 		stop()

@@ -53,6 +53,13 @@ type Process struct {
 	Log    *slog.Logger
 }
 
+// Crash ends the process at once because something in it does not end by itself. Others get what it holds, and whoever
+// started it starts it again.
+func (p *Process) Crash(reason error) {
+	p.Log.Error("ending the process", slog.Any("error", reason))
+	os.Exit(exitFailed)
+}
+
 // Main runs a service with the settings of the environment and the command line, and returns the exit code.
 func Main(s Service) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"regexp"
 	"strings"
@@ -38,8 +39,7 @@ func options(name string, log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.CustomReconnectDelay(reconnectDelay),
 		nats.RetryOnFailedConnect(true),
 		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
@@ -61,6 +61,21 @@ func options(name string, log *slog.Logger) []nats.Option {
 			log.Warn("broker error", slog.String("connection", name), slog.String("subject", subject), slog.Any("error", err))
 		}),
 	}
+}
+
+const (
+	// reconnectFirst is how long a client waits that has found none of its servers once: nothing may be wrong but the
+	// connection, and recovery takes a worker for dead that is not back within a quarter of a second.
+	reconnectFirst = 25 * time.Millisecond
+	reconnectWait  = 250 * time.Millisecond
+	reconnectMore  = 100 * time.Millisecond // at most: not all at the same moment
+)
+
+func reconnectDelay(times int) time.Duration {
+	if times <= 1 {
+		return reconnectFirst + rand.N(reconnectFirst) //nolint:gosec // nobody gains from guessing it
+	}
+	return reconnectWait + rand.N(reconnectMore) //nolint:gosec // nobody gains from guessing it
 }
 
 // JetStream is the API every service uses: no call waits for ever.

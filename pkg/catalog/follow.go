@@ -144,7 +144,7 @@ func (f *follower[T]) take(e jetstream.KeyValueEntry) {
 		return
 	}
 	sum := sha256.Sum256(e.Value())
-	if f.anew && f.sums[e.Key()] == sum { // written again as it was: nobody has to do anything
+	if _, kept := f.view.Get(e.Key()); kept && f.anew && f.sums[e.Key()] == sum { // written again as it was: nobody has to do anything
 		return
 	}
 	value, err := f.decode(e.Value())

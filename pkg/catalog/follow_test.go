@@ -159,6 +159,8 @@ func TestABucketThatIsMadeAnew(t *testing.T) {
 	if last, _ := v.Get("door"); last.Revision <= after["door"].Revision {
 		t.Errorf("revision %d after %d", last.Revision, after["door"].Revision)
 	}
+	put(t, js, "gate", "one") // as it was before it was dropped
+	await(t, v, "door=three", "gate=one")
 	if keys := slices.Collect(maps.Keys(before)); len(keys) != 3 {
 		t.Errorf("a copy changed: %v", keys)
 	}

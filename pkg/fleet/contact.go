@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/sightline-dev/sightline/pkg/clock"
 )
 
 const (
@@ -45,7 +47,7 @@ func (c *contact) run(ctx context.Context) {
 func (c *contact) note(sent time.Time, answered bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ran.IsZero() && now.Sub(c.ran) > stillFor {
+	if !c.ran.IsZero() && clock.Between(c.ran, now) > stillFor {
 		c.stopped = now
 	}
 	c.ran = now
@@ -58,5 +60,5 @@ func (c *contact) note(sent time.Time, answered bool, now time.Time) {
 func (c *contact) fine(running, sent time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !running.IsZero() && c.stopped.Before(running) && time.Since(c.ran) < stillFor && c.touched.After(sent)
+	return !running.IsZero() && c.stopped.Before(running) && clock.Since(c.ran) < stillFor && c.touched.After(sent)
 }

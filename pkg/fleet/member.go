@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -30,6 +31,11 @@ const (
 	// nameTakenAfter is when a worker gives up waiting for another one of its name to end.
 	nameTakenAfter = 10 * time.Second
 	joinRetry      = 100 * time.Millisecond
+	// overdueFor is how long after a beat nothing is known any more of what a worker holds: somebody has answered that long
+	// ago, and a repeat may soon not be recognised as one.
+	overdueFor = streams.DuplicateWindow / 2
+	// complainAfter is when somebody is told that beats are not stored.
+	complainAfter = 5 * time.Second
 )
 
 // ErrNameTaken means that another process of this service has the same instance name and is alive.
@@ -64,6 +70,9 @@ type Member struct {
 	beating  sync.Mutex // one beat at a time; guards self and revision
 	self     Worker
 	revision uint64
+	began    time.Time // of what is being tried in vain, if anything is
+	told     bool      // that it is in vain
+	joined   bool      // whether the entry has been this incarnation's
 
 	mu       sync.Mutex
 	describe []func(*Worker)
@@ -176,9 +185,7 @@ func (m *Member) Run(ctx context.Context) error {
 		case <-back: // a disconnect looks like a death
 		case <-m.now:
 		}
-		if err := m.beat(context.WithoutCancel(ctx)); errors.Is(err, ErrNameTaken) { // leave needs to know its revision
-			m.cfg.Log.ErrorContext(ctx, "another process beats under this name: give every replica a name of its own", slog.String("worker", m.Key()))
-		}
+		_ = m.beat(context.WithoutCancel(ctx)) // leave needs to know its revision
 	}
 }
 
@@ -232,10 +239,10 @@ func (m *Member) Await(ctx context.Context) error {
 		m.mu.Lock()
 		last, refused, tried := m.last, m.refused, m.tried
 		m.mu.Unlock()
-		if time.Since(last) < FreshFor {
+		if clock.Since(last) < FreshFor {
 			return nil
 		}
-		if time.Since(refused) < FreshFor && time.Since(last) < doubtFor && m.InTouch(last, refused) {
+		if clock.Since(refused) < FreshFor && clock.Since(last) < doubtFor && m.InTouch(last, refused) {
 			return nil
 		}
 		select {
@@ -259,6 +266,7 @@ func (m *Member) beat(ctx context.Context) error {
 	sent := time.Now()
 	err := m.write(ctx)
 	defer m.tell()
+	defer func() { m.complain(ctx, err) }()
 	switch {
 	case streams.Conflict(err):
 		if err = m.recheck(ctx); err == nil {
@@ -268,6 +276,7 @@ func (m *Member) beat(ctx context.Context) error {
 		// Somebody deleted the bucket, or the broker has just started. Who makes it first does not matter.
 		if streams.EnsureBucket(ctx, m.js, streams.WorkersBucket, streams.Options{Replicas: m.cfg.Replicas}) == nil {
 			m.revision = 0
+			m.lapse()
 			err = m.write(ctx)
 		}
 	}
@@ -281,6 +290,22 @@ func (m *Member) beat(ctx context.Context) error {
 		return fmt.Errorf("beat of %s: %w", m.Key(), err)
 	}
 	return nil
+}
+
+// complain says once that beats are not stored: who cannot beat does nothing, and should not do so in silence.
+func (m *Member) complain(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		if m.told {
+			m.cfg.Log.InfoContext(ctx, "beats are stored again", slog.String("worker", m.Key()))
+		}
+		m.began, m.told = time.Time{}, false
+	case m.began.IsZero():
+		m.began = time.Now()
+	case !m.told && time.Since(m.began) > complainAfter:
+		m.told = true
+		m.cfg.Log.WarnContext(ctx, "beats are not stored: nothing is done until one is", slog.String("worker", m.Key()), slog.Any("error", err))
+	}
 }
 
 // doubt notes that a beat was neither stored nor turned down.
@@ -305,6 +330,17 @@ func (m *Member) restore(ctx context.Context) {
 	if _, err := m.js.KeyValue(ctx, streams.WorkersBucket); errors.Is(err, jetstream.ErrBucketNotFound) &&
 		streams.EnsureBucket(ctx, m.js, streams.WorkersBucket, streams.Options{Replicas: m.cfg.Replicas}) == nil {
 		m.revision = 0
+		m.lapse()
+	}
+}
+
+// lapse is called when the bucket knows nothing of this worker. Was that long ago, a tombstone may have expired, too.
+func (m *Member) lapse() {
+	m.mu.Lock()
+	last := m.last
+	m.mu.Unlock()
+	if m.joined && clock.Since(last) > overdueFor {
+		m.fenced(Worker{Epitaph: &Epitaph{By: "nobody", Cause: "expired"}})
 	}
 }
 
@@ -333,7 +369,7 @@ func (m *Member) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.revision = ack.Sequence
+	m.revision, m.joined = ack.Sequence, true
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = sent
@@ -348,6 +384,7 @@ func (m *Member) recheck(ctx context.Context) error {
 		if e, err := m.marker(ctx); err == nil {
 			m.revision = e
 		}
+		m.lapse()
 		return nil
 	}
 	if err != nil {
@@ -355,6 +392,10 @@ func (m *Member) recheck(ctx context.Context) error {
 	}
 	w, unreadable := Decode(e.Value())
 	if unreadable == nil && w.State == Alive && w.Incarnation != m.self.Incarnation {
+		if m.joined { // it was silent for so long that another process took its name
+			m.cfg.Log.ErrorContext(ctx, "another process has this name: give every replica a name of its own", slog.String("worker", m.Key()))
+			m.fenced(Worker{Epitaph: &Epitaph{By: w.Incarnation, Cause: "replaced"}})
+		}
 		return ErrNameTaken
 	}
 	m.revision = e.Revision() // a tombstone, our own beat whose acknowledgement was lost, or not from a worker at all
@@ -375,7 +416,7 @@ func (m *Member) fenced(tombstone Worker) {
 	for _, h := range holders {
 		h.Abandon()
 	}
-	m.self.Incarnation = nuid.Next()
+	m.self.Incarnation, m.joined = nuid.Next(), false
 	epitaph := Epitaph{}
 	if tombstone.Epitaph != nil {
 		epitaph = *tombstone.Epitaph

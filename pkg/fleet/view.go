@@ -46,14 +46,17 @@ type View struct {
 	workers map[string]Seen
 	// replaced are incarnations that another one followed without a leave.
 	replaced []Seen
-	echo     time.Time     // when the last beat of self arrived
-	changed  chan struct{} // closes when somebody comes, goes, or is another incarnation
-	beaten   chan struct{} // closes with the next beat of anybody
+	// doubted are those that beat on under a tombstone: either the bucket did not take the beat, or not the tombstone.
+	doubted map[string]struct{}
+	ask     chan struct{} // asks for a comparison with the bucket at once
+	echo    time.Time     // when the last beat of self arrived
+	changed chan struct{} // closes when somebody comes, goes, or is another incarnation
+	beaten  chan struct{} // closes with the next beat of anybody
 }
 
 // Follow starts a View that lasts until ctx ends. self is the key of this process's member, "" if it is none.
 func Follow(ctx context.Context, js jetstream.JetStream, self string, log *slog.Logger) (*View, error) {
-	v := &View{js: js, self: self, log: log, workers: map[string]Seen{}, changed: make(chan struct{}), beaten: make(chan struct{})}
+	v := &View{js: js, self: self, log: log, workers: map[string]Seen{}, doubted: map[string]struct{}{}, ask: make(chan struct{}, 1), changed: make(chan struct{}), beaten: make(chan struct{})}
 	beats := make(chan *nats.Msg, 4096) // some seconds of a large fleet; a beat that is lost is followed by another
 	sub, err := js.Conn().ChanSubscribe(subject(">"), beats)
 	if err != nil {
@@ -78,6 +81,8 @@ func (v *View) run(ctx context.Context, sub *nats.Subscription, beats <-chan *na
 			v.take(m)
 		case <-tick.C:
 			_ = v.list(ctx) // the broker is away: the next one will do
+		case <-v.ask:
+			_ = v.list(ctx)
 		}
 	}
 }
@@ -101,14 +106,19 @@ func (v *View) take(m *nats.Msg) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.hear(w, time.Now())
+	v.hear(w, time.Now(), false)
 }
 
-// hear notes a beat. The caller holds mu.
-func (v *View) hear(w Worker, at time.Time) {
+// hear notes a beat; the bucket takes not every one that is heard. The caller holds mu.
+func (v *View) hear(w Worker, at time.Time, stored bool) {
 	before, known := v.workers[w.Key()]
-	if known && before.State == Dead && before.Incarnation == w.Incarnation && w.State == Alive {
-		return // a zombie's, which the bucket did not take
+	if known && before.State == Dead && before.Incarnation == w.Incarnation && w.State == Alive && !stored {
+		v.doubted[w.Key()] = struct{}{}
+		select {
+		case v.ask <- struct{}{}:
+		default:
+		}
+		return
 	}
 	if known && before.Incarnation != w.Incarnation && before.State == Alive && w.State == Alive {
 		v.replaced = append(v.replaced, before)
@@ -152,8 +162,10 @@ func (v *View) list(ctx context.Context) error {
 		listed[key] = true
 		v.mu.Lock()
 		s, known := v.workers[key]
+		_, doubted := v.doubted[key]
+		delete(v.doubted, key)
 		v.mu.Unlock()
-		if known && time.Since(s.Heard) < listEvery {
+		if known && !doubted && time.Since(s.Heard) < listEvery {
 			continue
 		}
 		e, err := kv.Get(ctx, key)
@@ -166,7 +178,7 @@ func (v *View) list(ctx context.Context) error {
 		}
 		v.mu.Lock()
 		if now, known := v.workers[key]; !known || now.Incarnation != w.Incarnation || now.State != w.State {
-			v.hear(w, time.Now())
+			v.hear(w, time.Now(), true)
 		}
 		v.mu.Unlock()
 	}

@@ -57,9 +57,11 @@ type Worker struct {
 	// Lanes are what an infer worker serves.
 	Lanes []Lane `json:"lanes,omitempty"`
 	// Capacity is how many messages a worker may hold at a time, how many cameras an ingest may capture.
-	Capacity int     `json:"capacity"`
-	Load     Load    `json:"load"`
-	Claims   []Claim `json:"claims,omitempty"`
+	Capacity int `json:"capacity"`
+	// Ready are cameras that others own and this ingest is to get: it sees them already. Not necessarily all.
+	Ready  []string `json:"ready,omitempty"`
+	Load   Load     `json:"load"`
+	Claims []Claim  `json:"claims,omitempty"`
 	// Epitaph is what a tombstone says.
 	Epitaph *Epitaph `json:"epitaph,omitempty"`
 }

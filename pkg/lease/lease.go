@@ -22,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -160,7 +161,7 @@ func (l *Lease) Token() uint64 { return l.Epoch }
 func (l *Lease) Fresh() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lost == nil && time.Since(l.renewed) < streams.LeaseTTL-margin
+	return l.lost == nil && clock.Since(l.renewed) < streams.LeaseTTL-margin
 }
 
 // Renewed is when the last renewal that succeeded was sent, by the local clock: from then on nobody else could have the

@@ -29,6 +29,9 @@ const (
 // ErrAnotherAuditor is returned by Run when another Auditor has begun.
 var ErrAnotherAuditor = errors.New("another auditor keeps the books")
 
+// errDeleted means that a key that an Auditor had written is gone.
+var errDeleted = errors.New("it was deleted")
+
 // Auditor keeps the books for as long as the system exists. It follows LEDGER, writes down where the books stand in the
 // bucket BOOKS, and goes on from there when it is started again: what LEDGER has forgotten stays in the totals.
 //
@@ -37,6 +40,8 @@ var ErrAnotherAuditor = errors.New("another auditor keeps the books")
 // A restart loses nothing and counts nothing twice: what was read since the last checkpoint is read again. When LEDGER
 // was purged or made anew the totals stay, and the books go on at its new beginning; frames that were in flight then
 // are in no total, for nobody knows what became of them.
+//
+// When BOOKS was deleted, or a key that it writes, it writes everything anew with its next checkpoint.
 //
 // # Concurrency
 //
@@ -260,8 +265,66 @@ func (a *Auditor) awaitNow(ctx context.Context) error {
 	}
 }
 
-// checkpoint writes down what has changed: first the cameras, then how far the books have come.
+// checkpoint writes down what has changed; everything when somebody deleted what was written.
 func (a *Auditor) checkpoint(ctx context.Context) error {
+	err := a.writeDown(ctx)
+	if !errors.Is(err, errDeleted) {
+		return err
+	}
+	a.log.WarnContext(ctx, "the books were deleted, writing them anew", slog.String("bucket", streams.BooksBucket))
+	if err := a.renew(ctx); err != nil {
+		return err
+	}
+	return a.writeDown(ctx)
+}
+
+// renew makes the next checkpoint write every key, whatever has become of it.
+func (a *Auditor) renew(ctx context.Context) error {
+	all, err := a.kv.WatchAll(ctx, jetstream.MetaOnly()) // deletions too: they have revisions
+	if err != nil {
+		return fmt.Errorf("books of the ledger: %w", err)
+	}
+	defer func() { _ = all.Stop() }()
+	revisions := map[string]uint64{}
+	for {
+		select {
+		case e, ok := <-all.Updates():
+			if ok && e != nil {
+				revisions[e.Key()] = e.Revision()
+				continue
+			}
+			a.keys.Lock()
+			a.revisions = revisions
+			a.keys.Unlock()
+			a.mu.Lock()
+			for _, c := range a.fold.books.cameras {
+				c.changed = true
+			}
+			a.mu.Unlock()
+			return a.mine(ctx)
+		case <-ctx.Done():
+			return fmt.Errorf("books of the ledger: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// mine reports ErrAnotherAuditor when another one has taken the books over.
+func (a *Auditor) mine(ctx context.Context) error {
+	entry, err := a.kv.Get(ctx, positionKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("books of the ledger: position: %w", err)
+	}
+	if p, err := decodePosition(entry.Value()); err != nil || p.Writer == a.writer {
+		return err
+	}
+	return ErrAnotherAuditor
+}
+
+// writeDown writes what has changed: first the cameras, then how far the books have come.
+func (a *Auditor) writeDown(ctx context.Context) error {
 	type write struct {
 		key  string
 		data []byte
@@ -318,6 +381,9 @@ func (a *Auditor) write(ctx context.Context, key string, data []byte) error {
 			return err
 		}
 		entry, err := a.kv.Get(ctx, positionKey)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("position: %w", errDeleted)
+		}
 		if err != nil {
 			return fmt.Errorf("position: %w", err)
 		}
@@ -330,7 +396,11 @@ func (a *Auditor) write(ctx context.Context, key string, data []byte) error {
 		}
 		// Mine: an acknowledgement got lost, or the Auditor before has not heard of me yet.
 		if key != positionKey {
-			if entry, err = a.kv.Get(ctx, key); err != nil {
+			entry, err = a.kv.Get(ctx, key)
+			if errors.Is(err, jetstream.ErrKeyNotFound) {
+				return fmt.Errorf("%s: %w", key, errDeleted)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sightline-dev/sightline/pkg/broker/brokertest"
+	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -192,6 +193,57 @@ func TestAuditorGoesOnAtANewBeginning(t *testing.T) {
 	saved(t, js)
 	a.stop(t)
 	balance(t, js, "captured 12, predicted 12")
+}
+
+// Whoever deletes the books, or some of them, does not stop them from being kept.
+func TestAuditorWritesDeletedBooksAnew(t *testing.T) {
+	t.Parallel()
+	for name, del := range map[string]func(js jetstream.JetStream) error{
+		"bucket": func(js jetstream.JetStream) error {
+			if err := js.DeleteKeyValue(t.Context(), streams.BooksBucket); err != nil {
+				return err
+			}
+			return streams.EnsureBucket(t.Context(), js, streams.BooksBucket, streams.Options{})
+		},
+		"position": func(js jetstream.JetStream) error { return deleteKey(t, js, positionKey) },
+		"camera":   func(js jetstream.JetStream) error { return deleteKey(t, js, "cam") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js := brokertest.JetStream(t)
+			told := newLedgerOf(t, js)
+			told.r.SetRoute("still", 1, Route{Delivery: streams.Freshest, Models: []string{"m"}, MaxAge: time.Millisecond})
+			told.r.Add(frame.Name{Camera: "still", Epoch: 1, Seq: 1}, Predicted, "m", "")
+			a := audit(t, js)
+			told.tell(1, 10, Captured, Published, Taken, Predicted)
+			saved(t, js)
+			if err := del(js); err != nil {
+				t.Fatal(err)
+			}
+			told.tell(11, 20, Captured, Published, Taken, Predicted)
+			c := saved(t, js)
+			a.stop(t)
+			if len(c.books.cameras) != 2 { // one of them had nothing new
+				t.Errorf("%d cameras are in the books", len(c.books.cameras))
+			}
+			if s, err := js.Stream(t.Context(), streams.Ledger); err != nil || s.Purge(t.Context()) != nil {
+				t.Fatal(err)
+			}
+			lines, _, err := Balance(t.Context(), js)
+			if err != nil || len(lines) != 2 || figures(lines[0]) != "captured 20, predicted 20" || figures(lines[1]) != "captured 1, predicted 1" {
+				t.Errorf("%+v, %v", lines, err)
+			}
+		})
+	}
+}
+
+func deleteKey(t *testing.T, js jetstream.JetStream, key string) error {
+	t.Helper()
+	kv, err := js.KeyValue(t.Context(), streams.BooksBucket)
+	if err != nil {
+		return err
+	}
+	return kv.Delete(t.Context(), key)
 }
 
 // The one that began last writes; the other ends, and has spoilt nothing.
@@ -422,8 +474,8 @@ func TestCheckpointErrors(t *testing.T) {
 	for _, c := range []struct{ position, camera, want string }{
 		{`x`, `{}`, "books of the ledger: position: invalid character 'x' looking for beginning of value"},
 		{`{"version":99}`, `{}`, "books of the ledger: version 99, this program knows 1"},
-		{`{"version":1}`, `{"closed":1}`, "books of the ledger: cam: json: cannot unmarshal number into Go struct field savedCamera.closed of type map[string]*ledger.Line"},
-		{`{"version":1}`, `z`, "books of the ledger: cam: unexpected EOF"},
+		{`{"version":1,"sequence":1}`, `{"closed":1}`, "books of the ledger: cam: json: cannot unmarshal number into Go struct field savedCamera.closed of type map[string]*ledger.Line"},
+		{`{"version":1,"sequence":1}`, `z`, "books of the ledger: cam: unexpected EOF"},
 	} {
 		for key, value := range map[string]string{positionKey: c.position, "cam": c.camera} {
 			if _, err := kv.PutString(t.Context(), key, value); err != nil {

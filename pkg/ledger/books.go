@@ -84,9 +84,9 @@ type epoch struct {
 	fates               map[entryKey]*Ranges // those that concern every model
 	models              map[string]*modelMarks
 	clock               clock
-	asked               map[string]asked    // by model: what was looked up
-	reach               map[Incident]uint64 // which frames an incident may concern: up to there
-	final               uint64              // everything up to here is in camera.closed
+	asked               map[string]asked   // by model: what was looked up
+	reach               map[Incident]reach // which frames an incident may concern
+	final               uint64             // everything up to here is in camera.closed
 }
 
 type modelMarks struct {

@@ -121,6 +121,9 @@ func (c *checkpoint) loadCameras(ctx context.Context, kv jetstream.KeyValue) (ma
 				continue
 			}
 			revisions[e.Key()] = e.Revision()
+			if c.sequence == 0 { // nobody knows how far these had come: LEDGER is read from its beginning
+				continue
+			}
 			if c.books.cameras[e.Key()], err = decodeCamera(e.Key(), e.Value()); err != nil {
 				return nil, fmt.Errorf("books of the ledger: %s: %w", e.Key(), err)
 			}
@@ -162,6 +165,7 @@ type savedHand struct {
 
 type savedReach struct {
 	Incident Incident `json:"incident"`
+	After    uint64   `json:"after,omitempty"`
 	UpTo     uint64   `json:"up_to"`
 }
 
@@ -245,7 +249,7 @@ func (e *epoch) save() savedEpoch {
 		s.Clock = append(s.Clock, [2]int64{int64(c.seq), c.at.UnixNano()}) //nolint:gosec // a frame number
 	}
 	for i, n := range e.reach {
-		s.Reach = append(s.Reach, savedReach{i, n})
+		s.Reach = append(s.Reach, savedReach{i, n.after, n.upTo})
 	}
 	return s
 }
@@ -283,10 +287,10 @@ func (s savedEpoch) epoch() *epoch {
 		e.clock = append(e.clock, capture{uint64(c[0]), time.Unix(0, c[1]).UTC()}) //nolint:gosec // a frame number
 	}
 	if len(s.Reach) > 0 {
-		e.reach = make(map[Incident]uint64, len(s.Reach))
+		e.reach = make(map[Incident]reach, len(s.Reach))
 	}
 	for _, r := range s.Reach {
-		e.reach[r.Incident] = r.UpTo
+		e.reach[r.Incident] = reach{r.After, r.UpTo}
 	}
 	return e
 }

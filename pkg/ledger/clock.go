@@ -75,3 +75,26 @@ func (c clock) last() time.Time {
 	}
 	return c[len(c)-1].at
 }
+
+const (
+	// heldFor is longer than a worker of a live stream has a message in hand: what it takes is at most LiveMaxAge old, and its
+	// handler, its publishing and its acknowledging are bounded by seconds each.
+	heldFor = 45 * time.Second
+	// quiet is what a time counts at most in which nothing was told: when the broker is away workers hold what they have.
+	quiet = MaxFlushInterval
+)
+
+// heldAt is the last frame that was too old at t to be in a live worker's hands; 0 when there is none, or none is known.
+func (c clock) heldAt(t time.Time) uint64 {
+	var age time.Duration
+	for _, e := range slices.Backward(c) {
+		if e.at.After(t) {
+			continue
+		}
+		if age += min(t.Sub(e.at), quiet); age > heldFor {
+			return e.seq
+		}
+		t = e.at
+	}
+	return 0
+}

@@ -146,6 +146,9 @@ func (b *Books) learn(questions []question, answers []Record, now time.Time) {
 		}
 	}
 	for _, r := range answers {
+		if b.cameras[r.Camera].epochs[r.Epoch] == nil { // it was closed meanwhile
+			continue
+		}
 		r.At = now
 		b.Apply(r)
 	}

@@ -140,14 +140,21 @@ func (b *Books) forgetIncidents() {
 func (e *epoch) reached(at moment, camera string, d streams.Delivery) {
 	for _, i := range at.incidents {
 		upTo := e.clock.by(i.At.Add(at.pace.late()))
-		if upTo <= max(e.final, e.reach[i]) || !e.concerns(i, camera, d) {
+		before := e.reach[i]
+		if upTo <= max(e.final, before.upTo) || !e.concerns(i, camera, d) {
 			continue
 		}
 		if e.reach == nil {
-			e.reach = map[Incident]uint64{}
+			e.reach = map[Incident]reach{}
 		}
-		e.reach[i] = upTo
+		e.reach[i] = reach{max(before.after, e.clock.heldAt(i.At)), upTo}
 	}
+}
+
+// reach are the frames that an incident may concern.
+type reach struct {
+	after uint64 // those up to here were in nobody's hands any more when it happened: a death says nothing of them
+	upTo  uint64
 }
 
 func (e *epoch) concerns(i Incident, camera string, d streams.Delivery) bool {
@@ -177,8 +184,8 @@ func (e *epoch) concerns(i Incident, camera string, d streams.Delivery) bool {
 func (e *epoch) purged(d streams.Delivery, camera, model string) uint64 {
 	var upTo uint64
 	for i, n := range e.reach {
-		if n > upTo && i.purges(d, camera, model) {
-			upTo = n
+		if n.upTo > upTo && i.purges(d, camera, model) {
+			upTo = n.upTo
 		}
 	}
 	return upTo
@@ -222,16 +229,15 @@ func (w *work) hasHandOf(i Incident) bool {
 
 // held are those of some frames that somebody received and neither gave back nor died with; died are those that
 // somebody died with.
-func (w *work) held(of Ranges, reach map[Incident]uint64) (held, died Ranges) {
+func (w *work) held(of Ranges, reach map[Incident]reach) (held, died Ranges) {
 	for h, f := range w.hands {
 		rest := of.And(f.taken).Minus(f.returned)
-		var upTo uint64
+		var lost Ranges
 		for i, n := range reach {
-			if n > upTo && i.ends(h) {
-				upTo = n
+			if i.ends(h) && n.upTo > n.after {
+				lost.AddAll(rest.And(Ranges{{n.after + 1, n.upTo}}))
 			}
 		}
-		lost := rest.And(Ranges{{1, upTo}})
 		died.AddAll(lost)
 		held.AddAll(rest.Minus(lost))
 	}

@@ -178,3 +178,53 @@ func TestReturnsAreBounded(t *testing.T) {
 		t.Errorf("%d frames are remembered", n)
 	}
 }
+
+// A worker that dies explains what it had in hand, not what it had lost long before.
+func TestADeathExcusesNothingOld(t *testing.T) {
+	t.Parallel()
+	told := func(outage time.Duration) string {
+		var b Books
+		at := start
+		for seq := uint64(1); seq <= 200; seq++ { // one in half a second; frame 1, and the last but one, have no fate
+			at = at.Add(500 * time.Millisecond)
+			if seq == 10 {
+				at = at.Add(outage)
+			}
+			r := routed(record(1, at, Captured, "", seq, seq), streams.Freshest, "m")
+			r.Instance, r.Stage = "w", "infer"
+			r.Entries = append(r.Entries, Entry{Mark: Published, Frames: Ranges{{seq, seq}}}, Entry{Mark: Forwarded, Model: "m", Frames: Ranges{{seq, seq}}},
+				Entry{Mark: Taken, Model: "m", Frames: Ranges{{seq, seq}}})
+			if seq != 1 && seq != 199 {
+				r.Entries = append(r.Entries, Entry{Mark: Predicted, Model: "m", Frames: Ranges{{seq, seq}}})
+			}
+			b.Apply(r)
+			if outage > 0 && seq == 12 {
+				break
+			}
+		}
+		b.Befall(Incident{Kind: WorkerEnded, Stage: "infer", Instance: "w", At: at})
+		l := b.Lines(at.Add(20*time.Second), nil)
+		again(t, &b)
+		return figures(l[0])
+	}
+	if got := told(0); got != "captured 200, predicted 198, superseded 1, lost 1, superseded/worker_died 1" {
+		t.Errorf("%s", got)
+	}
+	// While the broker was away the worker may have held on to what it had.
+	if got := told(10 * time.Minute); got != "captured 12, predicted 11, superseded 1, superseded/worker_died 1" {
+		t.Errorf("with an outage: %s", got)
+	}
+}
+
+// An answer that was looked up while LEDGER was made anew is in the totals already, or nowhere.
+func TestAnswersOfAClosedEpoch(t *testing.T) {
+	t.Parallel()
+	var b Books
+	b.Apply(routed(record(1, start, Taken, "m", 1, 3), streams.Freshest, "m"))
+	b.audited = true
+	q := []question{{camera: "cam", model: "m", epoch: 1, frames: Ranges{{1, 3}}}}
+	b.breakOff()
+	before := b.Lines(start.Add(time.Minute), nil)
+	b.learn(q, []Record{record(1, start, Predicted, "m", 1, 3)}, start.Add(time.Minute))
+	sameLines(t, "after the answer", b.Lines(start.Add(time.Minute), nil), before)
+}

@@ -117,7 +117,7 @@ type ring struct {
 	stored Ranges // acknowledged by the stream
 	work   *work
 	beyond [2]Ranges // have left it for the next
-	reach  map[Incident]uint64
+	reach  map[Incident]reach
 	purged uint64 // up to there a purge may have taken them
 }
 
@@ -368,7 +368,7 @@ func (e *epoch) trim(upTo uint64) {
 	e.final = upTo
 	cut := Ranges{{0, upTo}}
 	keep := func(r *Ranges) { *r = r.Minus(cut) }
-	maps.DeleteFunc(e.reach, func(_ Incident, n uint64) bool { return n <= upTo })
+	maps.DeleteFunc(e.reach, func(_ Incident, n reach) bool { return n.upTo <= upTo })
 	keep(&e.captured)
 	keep(&e.published)
 	keep(&e.work.taken)

@@ -70,7 +70,7 @@ type fold struct {
 
 func newFold(js jetstream.JetStream, from *checkpoint) *fold {
 	f := &fold{checkpoint: from}
-	f.tail = tail{js: js, created: from.created, next: from.sequence + 1, take: f.take, missed: f.missed}
+	f.tail = tail{js: js, created: from.created, next: from.sequence + 1, at: from.books.newest, take: f.take, missed: f.missed}
 	return f
 }
 
@@ -146,6 +146,8 @@ type tail struct {
 	created time.Time // of the stream that next belongs to
 	next    uint64    // stream sequence
 	end     uint64    // the last to read; 0: until ctx ends
+	at      time.Time // when the last that was read had been stored
+	known   time.Time // what was stored up to then was read before
 	take    func(Message, error)
 	missed  func()
 }
@@ -168,16 +170,20 @@ func (t *tail) follow(ctx context.Context) {
 	}
 }
 
-// find looks where the stream stands. One that was made anew is read from its beginning.
+// find looks where the stream stands. One that was made anew is read from its beginning; of one that
+// lost its end, only what was stored after everything that was read: the rest would be counted twice.
 func (t *tail) find(ctx context.Context) (jetstream.StreamState, error) {
 	stream, err := t.js.Stream(ctx, streams.Ledger)
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("stream %s: %w", streams.Ledger, err)
 	}
 	info := stream.CachedInfo()
-	if known := !t.created.IsZero(); known && !t.created.Equal(info.Created) || info.State.LastSeq+1 < t.next {
-		t.next = 1
+	switch known := !t.created.IsZero(); {
+	case known && !t.created.Equal(info.Created), !known && info.State.LastSeq+1 < t.next:
+		t.next, t.known = 1, time.Time{}
 		t.missed()
+	case info.State.LastSeq+1 < t.next: // it lost its end, say in a power cut
+		t.next, t.known = max(info.State.FirstSeq, 1), t.at
 	}
 	t.created = info.Created
 	return info.State, nil
@@ -193,7 +199,10 @@ func (t *tail) read(ctx context.Context) error {
 		if message.Sequence > t.next { // nothing is ever taken from LEDGER's middle
 			t.missed()
 		}
-		t.take(message, err)
+		if meta.Timestamp.After(t.known) {
+			t.at = meta.Timestamp
+			t.take(message, err)
+		}
 		t.next = meta.Sequence.Stream + 1
 		return t.end == 0 || t.next <= t.end && meta.NumPending > 0
 	})

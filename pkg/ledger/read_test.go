@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -321,6 +323,53 @@ func TestAuditorOverARestart(t *testing.T) {
 	}
 	lines, _, err := ledger.Balance(t.Context(), r.js)
 	if err != nil || len(lines) != 1 || lines[0].Captured != 6 || lines[0].Predicted != 6 {
+		t.Errorf("%+v, %v", lines, err)
+	}
+}
+
+// A broker that comes back without the last that it had taken, as after a power cut, has nothing new to say: what the
+// books know of it stays, once.
+func TestAuditorOfALedgerThatLostItsEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	rep := reporter(r.js)
+	r.captured(rep, 1, 5)
+	stream, before := filepath.Join(r.dir, "jetstream", "$G", "streams", streams.Ledger), filepath.Join(t.TempDir(), "before")
+	r.restart(func() {
+		if err := os.CopyFS(before, os.DirFS(stream)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for range 3 {
+		for rep.Flush(t.Context()) != nil {
+			continue
+		}
+		rep.Add(name(1, 6), ledger.Predicted, "m", "")
+	}
+	audit := func() {
+		ctx, end := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- ledger.NewAuditor(r.js, slog.New(slog.DiscardHandler)).Run(ctx) }()
+		r.followed()
+		end()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	audit()
+	r.restart(func() {
+		if err := errors.Join(os.RemoveAll(stream), os.CopyFS(stream, os.DirFS(before))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	rep.Add(name(1, 7), ledger.Captured, "", "")
+	rep.Add(name(1, 7), ledger.Predicted, "m", "")
+	for rep.Flush(t.Context()) != nil {
+		continue
+	}
+	audit()
+	lines, _, err := ledger.Balance(t.Context(), r.js)
+	if err != nil || len(lines) != 1 || lines[0].Captured != 7 || lines[0].Predicted != 7 {
 		t.Errorf("%+v, %v", lines, err)
 	}
 }

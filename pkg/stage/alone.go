@@ -12,7 +12,7 @@ const gather = 50 * time.Millisecond
 // alone holds the suspects: messages on one of their last two attempts. They run one at a time, on the last but one
 // attempt in the order of the stream, on the last in reverse. Messages that share a process share its death, and so
 // their delivery counts; but those in front of the killer are answered in the first of these lives and those behind
-// it in the second. Only the killer is left to be quarantined.
+// it in the second. Only the killer is left to be quarantined, or what was between two of them: strikes tell those apart.
 type alone struct {
 	mu    sync.Mutex
 	items []*item

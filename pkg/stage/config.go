@@ -94,7 +94,10 @@ type Config struct {
 	Publisher Publisher
 	Observer  Observer
 	// Member is what makes others take over when this process dies; without it the broker's AckWait does.
-	Member     Membership
+	Member Membership
+	// Strikes is where it is noted which suspects were begun (bucket STRIKES), so that a message is not taken for a killer
+	// because of what befell others. Without it deliveries alone count.
+	Strikes    jetstream.JetStream
 	Log        *slog.Logger
 	Quarantine func(Message) string // subject of the DLQ copy
 	// Version is what handles messages, such as a model and its version: it is said of what is quarantined.
@@ -102,6 +105,10 @@ type Config struct {
 	// Identity is the frame's name of a message, for ids of quarantine copies. It must not be a bare stream
 	// sequence: those start again when a stream is made anew, and the copy would be taken for a double.
 	Identity func(Message) string
+
+	// Stuck is told that handlers ignore their time-out and do not return: all of them, or one for long. Nothing but the
+	// end of the process gets rid of those. May be nil.
+	Stuck func(error)
 
 	Workers       int           // handlers at work at the same time; default 1
 	MaxBatch      int           // messages per handler call; default 1

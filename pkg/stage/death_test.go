@@ -204,3 +204,39 @@ func TestLiveMessagesDoNotWaitForAnElection(t *testing.T) {
 		})
 	}
 }
+
+// A worker that was cut off while its answer could not be stored says nothing when it is back: somebody else has answered,
+// perhaps so long ago that the repeat would not be known as one.
+func TestWhatWasTakenAwayMeanwhileIsNotStored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	d := newDoubtful()
+	cfg := r.config()
+	cfg.Member = d
+	cut, back := make(chan struct{}, 100), make(chan struct{})
+	cfg.Publisher = publisher(func(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+		select {
+		case <-back:
+			return r.js.PublishMsg(ctx, msg)
+		default:
+			cut <- struct{}{}
+			return nil, nats.ErrTimeout
+		}
+	})
+	m := r.start(cfg, stage.Each(answerAll))
+	r.put("frames.every.cam", "a")
+	<-cut
+	sure := d.doubt()
+	close(back)
+	d.holder().Abandon()
+	close(sure)
+	m.wait(1, "returned a")
+	r.put("frames.every.cam", "b")
+	m.wait(1, "done b")
+	if err := m.stop(); err != nil { // nothing is under way any more
+		t.Error(err)
+	}
+	if got := r.data(streams.Predictions); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("stored %v", got)
+	}
+}

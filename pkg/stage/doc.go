@@ -19,8 +19,10 @@
 //
 // A message that arrives with more deliveries than MaxAttempts killed its workers: it is quarantined before any
 // handler sees it. So that its neighbours in those processes are not taken for killers too, messages run alone on
-// their last two attempts: one at a time, in order and then in reverse. A quarantine copy that cannot be stored
-// leaves the message where it is.
+// their last two attempts: one at a time, in order and then in reverse. With Strikes it takes two such attempts that
+// failed or never ended, noted before each of them; deliveries for any other reason, such as a full queue that another
+// worker met, or the death of a process where the message waited, quarantine nothing. A quarantine copy that cannot be
+// stored leaves the message where it is.
 //
 // A handler that goes on for a second after its time-out hangs. Its messages come back as after a time-out, what it
 // answers later counts for nothing, and its worker is out until it returns. A stage whose workers all hang hands

@@ -153,24 +153,32 @@ func TestHangingHandler(t *testing.T) {
 	equal(t, "answers", len(r.data(streams.Predictions)), 4)
 }
 
-// A message that makes every handler hang ends in quarantine like any other failure.
+// A message that makes handlers hang ends in quarantine after the second, and takes nobody with it who shared a batch.
 func TestHangIsQuarantined(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	cfg := r.config()
-	cfg.Workers, cfg.MaxAttempts, cfg.Timeout = 3, 2, 10*time.Millisecond
+	cfg.Workers, cfg.MaxBatch, cfg.Timeout = 2, 2, 10*time.Millisecond
+	stuck := make(chan error, 2)
+	cfg.Stuck = func(err error) { stuck <- err }
 	g := newGate()
 	defer close(g.open)
+	r.put(every, "hang", "a", "b") // in one batch with a, and then alone
 	m := r.start(cfg, stage.Each(func(ctx context.Context, m stage.Message) ([]stage.Output, error) {
 		if string(m.Data) == "hang" {
 			return g.ignore(ctx, m)
 		}
 		return answer(m), nil
 	}))
-	r.put(every, "hang", "a", "b")
 	m.wait(1, "quarantined/test hang")
-	m.wait(1, "done a")
-	m.wait(1, "done b")
+	if err := <-stuck; !errors.Is(err, stage.ErrHung) {
+		t.Error(err)
+	}
+	r.start(r.config(), stage.Each(answerAll)) // in the place of the process that is of no use any more
+	r.settled(streams.Frames)
+	got := r.data(streams.Predictions)
+	slices.Sort(got)
+	equal(t, "answers", got, []string{"a", "b"})
 	equal(t, "reason", r.stored(streams.DLQ)[0].Header.Get(stage.HeaderReason), "handler ignored its time-out")
 	equal(t, "hung", m.Stats().Hung, 2)
 	r.settled(streams.Frames)

@@ -14,6 +14,9 @@ import (
 // hangGrace is how long a handler may go on after its time-out before its messages are taken from it.
 const hangGrace = time.Second
 
+// hangFor is how long a handler may hang while others work.
+const hangFor = 30 * time.Second
+
 // attempt handles a batch and settles each of its messages on its own goroutine, so that the next batch starts
 // while outputs are being acknowledged. MaxInFlight bounds those goroutines.
 func (s *Stage) attempt(ctx context.Context, taken []*item) {
@@ -48,7 +51,10 @@ func (s *Stage) bisect(ctx context.Context, batch []*item) {
 		if err == nil {
 			r = results[i]
 		}
-		s.settling.Go(func() { s.settle(ctx, it, r) })
+		s.settling.Go(func() {
+			s.acquit(ctx, it, r.Err)
+			s.settle(ctx, it, r)
+		})
 	}
 }
 
@@ -92,6 +98,7 @@ func (s *Stage) watch(ctx context.Context, batch []*item) func() bool {
 		defer close(given)
 		s.cfg.Log.ErrorContext(ctx, "handler ignores its time-out", slog.String("stage", s.cfg.Name), slog.Int("messages", len(batch)))
 		stuck := s.hangs.begin() == s.cfg.Workers
+		s.giveUp(stuck)
 		for _, it := range batch {
 			s.settling.Go(func() { s.settle(ctx, it, Result{Err: ErrHung}) })
 		}
@@ -108,6 +115,23 @@ func (s *Stage) watch(ctx context.Context, batch []*item) func() bool {
 		s.hangs.end()
 		return true
 	}
+}
+
+// giveUp calls Stuck once the messages are on their way back to the broker: at once when no handler is left, and after a
+// while when one does not return.
+func (s *Stage) giveUp(stuck bool) {
+	if s.cfg.Stuck == nil {
+		return
+	}
+	after := hangFor
+	if stuck {
+		after = hangGrace
+	}
+	time.AfterFunc(after, func() {
+		if s.hangs.count() > 0 {
+			s.cfg.Stuck(ErrHung)
+		}
+	})
 }
 
 // handBackWaiting returns what no handler has seen yet, because no handler is left to see it. The delay outlasts a

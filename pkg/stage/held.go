@@ -21,6 +21,7 @@ type item struct {
 	delivered uint64
 	release   func()        // gives its place back to the source; more than once does no harm
 	settled   chan struct{} // of a suspect: closed when its fate is written down
+	strikes   int           // of a suspect: with this attempt; 0 when they are not known
 
 	mu    sync.Mutex
 	begun bool // no longer waiting for a handler

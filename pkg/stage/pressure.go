@@ -25,12 +25,17 @@ func subjectFull(err error) bool {
 	return ok && api.ErrorCode == storeFailed && api.Description == why
 }
 
-// pressure remembers how often this process handed a message back because of errSubjectFull. Another process does not
-// know: it may count such deliveries as attempts, and quarantine the message after some minutes of a queue that stays
-// full. That keeps its payload.
+// pressure remembers which messages this process handed back because of errSubjectFull: the handler had answered them, so
+// that whatever befell them before is no attempt. Another process does not know: it counts such deliveries as attempts, and
+// makes suspects of messages that its own strikes acquit.
 type pressure struct {
 	mu    sync.Mutex
-	times map[message]int
+	known map[message]pressed
+}
+
+type pressed struct {
+	times     int
+	delivered uint64 // when it was handed back last
 }
 
 // message is a message's place in its stream.
@@ -40,32 +45,33 @@ type message struct {
 }
 
 // handBack counts, and returns how long the message stays away.
-func (p *pressure) handBack(m Message) time.Duration {
+func (p *pressure) handBack(m Message, delivered uint64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.times == nil {
-		p.times = map[message]int{}
+	if p.known == nil {
+		p.known = map[message]pressed{}
 	}
 	k := message{m.Stream, m.Sequence}
-	if _, known := p.times[k]; !known && len(p.times) >= pressureLimit {
-		for other := range p.times { // any
-			delete(p.times, other)
+	if _, known := p.known[k]; !known && len(p.known) >= pressureLimit {
+		for other := range p.known { // any
+			delete(p.known, other)
 			break
 		}
 	}
-	n := p.times[k]
-	p.times[k]++
+	n := p.known[k].times
+	p.known[k] = pressed{n + 1, delivered}
 	return min(pressureDelay<<min(n, 10), pressureDelayTo)
 }
 
-func (p *pressure) count(m Message) int {
+// excused is how many deliveries of a message are no attempts.
+func (p *pressure) excused(m Message) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.times[message{m.Stream, m.Sequence}]
+	return p.known[message{m.Stream, m.Sequence}].delivered
 }
 
 func (p *pressure) forget(m Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.times, message{m.Stream, m.Sequence})
+	delete(p.known, message{m.Stream, m.Sequence})
 }

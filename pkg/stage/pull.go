@@ -3,7 +3,6 @@ package stage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -123,7 +122,7 @@ func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
 	if meta, err := raw.Metadata(); err == nil {
 		it.msg.Stream, it.msg.Sequence, it.msg.Stored = meta.Stream, meta.Sequence.Stream, meta.Timestamp
 		it.consumer, it.delivered = meta.Consumer, meta.NumDelivered
-		it.msg.Attempt = max(int(min(meta.NumDelivered, 1<<20))-s.pressure.count(it.msg), 1)
+		it.msg.Attempt = int(min(meta.NumDelivered-min(s.pressure.excused(it.msg), meta.NumDelivered-1), 1<<20))
 	}
 	if s.suspect(it) {
 		it.settled = make(chan struct{})
@@ -133,11 +132,9 @@ func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
 	switch {
 	case !s.held.add(it):
 		s.handBack(it)
-	case it.msg.Attempt > s.cfg.MaxAttempts: // it has taken its workers with it before
+	case it.msg.Attempt > s.cfg.MaxAttempts && (s.cfg.Strikes == nil || it.settled == nil): // it has taken its workers with it before
 		it.begin()
-		s.settling.Go(func() {
-			s.settle(ctx, it, Result{Err: Poison(fmt.Errorf("delivered %d times without an answer", it.msg.Attempt))})
-		})
+		s.convict(ctx, it)
 	case it.settled != nil:
 		s.alone.add(it)
 	default:

@@ -44,6 +44,9 @@ const (
 
 	maxReason = 512 // bytes of an error that travel in a header
 
+	// maxHangs is the attempt after which a message that hung is quarantined: each costs a worker, and takes long.
+	maxHangs = 2
+
 	roomAfter    = 200 * time.Millisecond
 	maxUnsettled = 64 << 20 // bytes of live messages beyond MaxInFlight whose answers wait to be stored
 )
@@ -57,7 +60,7 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 	defer s.makeRoom(it)()
 	err := r.Err
 	if err == nil {
-		if err = s.publish(ctx, it.msg, r.Outputs); err == nil {
+		if err = s.publish(ctx, it, r.Outputs); err == nil {
 			s.done.Add(1)
 			s.pressure.forget(it.msg)
 			s.cfg.Observer.Done(it.msg, r.Outputs)
@@ -65,8 +68,11 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 			return
 		}
 	}
+	if errors.Is(err, errTaken) {
+		return
+	}
 	if errors.Is(err, errSubjectFull) {
-		s.nak(it, s.pressure.handBack(it.msg))
+		s.nak(it, s.pressure.handBack(it.msg, it.delivered))
 		return
 	}
 	drop, dropped := errors.AsType[*dropError](err)
@@ -79,7 +85,7 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 		s.ack(ctx, it)
 	case ctx.Err() != nil: // draining took too long: hand it back at once
 		s.handBack(it)
-	case poison || it.msg.Attempt >= s.cfg.MaxAttempts:
+	case poison || s.exhausted(it) || errors.Is(err, ErrHung) && it.msg.Attempt >= maxHangs:
 		s.quarantine(ctx, it, err)
 	default:
 		s.nak(it, retryDelay(err, it.msg.Attempt))
@@ -110,24 +116,27 @@ func (s *Stage) makeRoom(it *item) func() {
 }
 
 // publish stores the outputs in order.
-func (s *Stage) publish(ctx context.Context, in Message, outputs []Output) error {
+func (s *Stage) publish(ctx context.Context, it *item, outputs []Output) error {
 	for _, o := range outputs {
 		if o.ID == "" {
-			return Poison(fmt.Errorf("output for %s of %s has no id", o.Subject, in.Subject))
+			return Poison(fmt.Errorf("output for %s of %s has no id", o.Subject, it.msg.Subject))
 		}
 		h := make(nats.Header, len(o.Header)+1) // the handler may use its header for more than one output
 		maps.Copy(h, o.Header)
 		h[jetstream.MsgIDHeader] = []string{o.ID}
-		if err := s.store(ctx, &nats.Msg{Subject: o.Subject, Header: h, Data: o.Data}); err != nil {
+		if err := s.store(ctx, it, &nats.Msg{Subject: o.Subject, Header: h, Data: o.Data}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// store publishes one message. While its stream is full or cannot be reached it waits and tries again: the id
-// makes that harmless.
-func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
+// errTaken means that a message was taken away while its answer could not be stored.
+var errTaken = errors.New("taken away")
+
+// store publishes one message. While its stream is full or cannot be reached it waits and tries again: the id makes that
+// harmless, but not for ever. So whoever may have been declared dead meanwhile asks first.
+func (s *Stage) store(ctx context.Context, it *item, msg *nats.Msg) error {
 	for wait := publishRetry; ; wait = min(2*wait, publishRetryTo) {
 		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
 		_, err := s.cfg.Publisher.PublishMsg(attempt, msg)
@@ -145,6 +154,9 @@ func (s *Stage) store(ctx context.Context, msg *nats.Msg) error {
 		}
 		if !pause(ctx, wait) {
 			return fmt.Errorf("publish %s: %w", msg.Subject, err)
+		}
+		if s.cfg.Member.Await(ctx) == nil && it.gone() {
+			return fmt.Errorf("publish %s: %w", msg.Subject, errTaken)
 		}
 	}
 }
@@ -166,11 +178,11 @@ func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {
 	if v := it.msg.Header[HeaderReplay]; len(v) > 0 {
 		copied.ID += "/" + v[0]
 	}
-	err := s.publish(ctx, it.msg, []Output{copied})
+	err := s.publish(ctx, it, []Output{copied})
 	if _, tooBig := errors.AsType[*poisonError](err); tooBig {
 		h[HeaderOmitted] = []string{strconv.Itoa(len(copied.Data))}
 		copied.Data = nil
-		err = s.publish(ctx, it.msg, []Output{copied})
+		err = s.publish(ctx, it, []Output{copied})
 	}
 	if err != nil {
 		s.nak(it, backoff(it.msg.Attempt))

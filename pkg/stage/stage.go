@@ -19,6 +19,7 @@ type Stage struct {
 	held     held
 	queue    chan *item // has room for everything that the sources' places allow
 	alone    alone
+	strikes  strikes
 	hangs    hangs
 	pulled   chan struct{} // closed when no message will come any more
 
@@ -37,7 +38,7 @@ func New(cfg Config, h Handler) *Stage {
 		cfg: cfg, handle: h,
 		held:  held{items: map[*item]struct{}{}, pace: make(chan time.Duration, 1), beat: beatEvery},
 		queue: make(chan *item, cfg.MaxInFlight*max(len(cfg.Sources), 1)),
-		alone: alone{next: make(chan *item), wake: make(chan struct{}, 1)}, pulled: make(chan struct{}),
+		alone: alone{next: make(chan *item), wake: make(chan struct{}, 1)}, strikes: strikes{js: cfg.Strikes}, pulled: make(chan struct{}),
 	}
 }
 
@@ -123,51 +124,56 @@ func (s *Stage) work(ctx context.Context) {
 				queue = nil
 				continue
 			}
-			s.attempt(ctx, s.fill(first))
+			batch, apart := s.fill(first)
+			s.attempt(ctx, batch)
+			if apart != nil {
+				s.attempt(ctx, []*item{apart})
+			}
 		case it, ok := <-solo:
 			if !ok {
 				solo = nil
 				continue
 			}
-			s.attempt(ctx, []*item{it})
+			s.try(ctx, it)
 		}
 	}
 }
 
-// fill completes a batch with what is waiting, and with what comes within MaxQueueDelay.
-func (s *Stage) fill(first *item) []*item {
-	batch := []*item{first}
-	if s.cfg.MaxBatch == 1 {
-		return batch
+// fill completes a batch with what is waiting, and with what comes within MaxQueueDelay. What has been delivered before
+// shares no batch: it may be what made that one fail, hang or die. One that comes along is returned apart.
+func (s *Stage) fill(first *item) (batch []*item, apart *item) {
+	batch = []*item{first}
+	if s.cfg.MaxBatch == 1 || first.msg.Attempt > 1 {
+		return batch, nil
 	}
 	var late <-chan time.Time
 	for len(batch) < s.cfg.MaxBatch {
+		var it *item
+		var ok bool
 		select {
-		case it, ok := <-s.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, it)
-			continue
+		case it, ok = <-s.queue:
 		default:
-		}
-		if s.cfg.MaxQueueDelay <= 0 {
-			return batch
-		}
-		if late == nil {
-			t := time.NewTimer(s.cfg.MaxQueueDelay)
-			defer t.Stop()
-			late = t.C
-		}
-		select {
-		case it, ok := <-s.queue:
-			if !ok {
-				return batch
+			if s.cfg.MaxQueueDelay <= 0 {
+				return batch, nil
 			}
-			batch = append(batch, it)
-		case <-late:
-			return batch
+			if late == nil {
+				t := time.NewTimer(s.cfg.MaxQueueDelay)
+				defer t.Stop()
+				late = t.C
+			}
+			select {
+			case it, ok = <-s.queue:
+			case <-late:
+				return batch, nil
+			}
 		}
+		switch {
+		case !ok:
+			return batch, nil
+		case it.msg.Attempt > 1:
+			return batch, it
+		}
+		batch = append(batch, it)
 	}
-	return batch
+	return batch, nil
 }

@@ -26,6 +26,9 @@ import (
 // reloadEvery is how often a model that could not be loaded is tried again.
 const reloadEvery = 5 * time.Second
 
+// runTimeout bounds a run of a model. What takes longer is of no use to anybody who watches.
+const runTimeout = 5 * time.Second
+
 // Config are the settings of one infer process.
 type Config struct {
 	// Instance names this process.
@@ -44,7 +47,9 @@ type Deps struct {
 	Open func(name string, version int) (model.Artifact, error)
 	// Member is this process's place in the fleet; nil is none.
 	Member *fleet.Member
-	Log    *slog.Logger
+	// Stuck is told that runs do not end: only the end of the process helps. May be nil.
+	Stuck func(error)
+	Log   *slog.Logger
 }
 
 // Service joins the work group of every model in the bucket MODELS, and follows it: a new version is loaded and checked
@@ -240,11 +245,11 @@ func (s *Service) serve(ctx context.Context, m *Model) {
 	a := m.Artifact()
 	w := &worker{model: m, now: time.Now}
 	cfg := stage.Config{
-		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS,
+		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS, Strikes: s.deps.JS,
 		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
 		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", streams.LastToken(m.Subject)) },
 		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
-		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize,
+		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize, Timeout: runTimeout, Stuck: s.deps.Stuck,
 	}
 	if s.deps.Member != nil {
 		cfg.Member = s.deps.Member

@@ -104,16 +104,9 @@ func (c *camera) send(ctx context.Context) {
 	}
 }
 
-// run captures until ctx ends, then publishes what it still has.
-func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (Decoder, error)) error {
+// run captures what a feed sees until ctx ends, closes the feed, and then publishes what it still has.
+func (c *camera) run(ctx context.Context, f *feed) {
 	c.sampler = newSampler(float64(c.cfg.FPS))
-	session, err := NewSession(SessionConfig{
-		Source: source, NewDecoder: decoder, OnPicture: c.onPicture, OnState: c.onState,
-		Redactor: NewRedactor(c.cfg.URL.Reveal()), StallTimeout: c.cfg.StallAfter,
-	})
-	if err != nil {
-		return err
-	}
 	abandon, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	captured, stopCaptured := context.WithCancel(abandon) // ends when nothing more will be captured
@@ -122,18 +115,20 @@ func (c *camera) run(ctx context.Context, source Source, decoder func(Codec) (De
 	var sending sync.WaitGroup
 	sending.Go(func() { c.send(abandon) })
 	sending.Go(func() { c.repeatRoute(captured) })
-	err = session.Run(ctx)
+	f.attach(c)
+	<-ctx.Done()
+	f.close()
 	stopCaptured()
 	c.end()
-	patience := flushTimeout
+	left := flushTimeout
 	if errors.Is(context.Cause(ctx), lease.ErrLost) {
-		patience = evidenceTimeout
+		left = evidenceTimeout
+	} else { // else it is another's already, whose state is newer
+		c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
 	}
-	late := time.AfterFunc(patience, cancel)
+	late := time.AfterFunc(left, cancel)
 	defer late.Stop()
 	sending.Wait()
-	c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
-	return err
 }
 
 // tellRoute says how the epoch's frames are judged. The caller holds mu.

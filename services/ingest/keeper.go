@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,9 +29,10 @@ const (
 	claimAgain = 50 * time.Millisecond
 )
 
-// keep captures one camera whenever its lease can be had.
+// keep captures one camera whenever its lease can be had. It connects to it before when it is to be handed over.
 func (s *Service) keep(ctx context.Context, k *keeper) {
 	cfg := k.camera
+	defer s.cool(k)
 	gaps := newGapTeller(s.deps.JS, s.cfg.Instance, cfg.Name, cfg.Models)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	var telling sync.WaitGroup
@@ -40,8 +42,12 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 	told := false
 	for ctx.Err() == nil {
 		models, ok := s.awaitModels(ctx, cfg)
-		if !ok || !s.awaitFree(ctx, cfg.Name) {
+		if !ok {
 			return
+		}
+		if !s.awaitFree(ctx, k, models) {
+			s.cool(k)
+			continue
 		}
 		held, err := s.claim(ctx, cfg.Name)
 		if err != nil {
@@ -49,29 +55,43 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 				told = true
 				s.deps.Log.WarnContext(ctx, "cannot claim camera", slog.String("camera", cfg.Name), slog.Any("error", err))
 			}
-			wait(ctx, claimAgain)
+			if _, taken := s.holders.Holder(cfg.Name); !taken || !errors.Is(err, lease.ErrHeld) { // else there is news when it is free
+				wait(ctx, claimAgain)
+			}
 			continue
 		}
 		told = false
 		k.holding.Store(true)
 		s.held.Add(1)
-		s.hold(ctx, cfg, held, models, gaps)
+		s.hold(ctx, cfg, held, models, gaps, s.take(k))
 		s.held.Add(-1)
 		k.holding.Store(false)
+		select {
+		case <-k.successor: // of before
+		default:
+		}
 	}
 }
 
-// awaitFree returns when a camera's lease seems to be free, or it is time to try. It returns false when ctx ends.
-func (s *Service) awaitFree(ctx context.Context, camera string) bool {
+// awaitFree returns when a camera's lease seems to be free, or it is time to try. It returns false when ctx ends or the
+// models are not as they were. Meanwhile the session is opened if its owner is to hand the camera over.
+func (s *Service) awaitFree(ctx context.Context, k *keeper, models []model.Declaration) bool {
 	late := time.NewTimer(claimEvery)
 	defer late.Stop()
 	for {
 		changed := s.holders.Changed()
-		if _, held := s.holders.Holder(camera); !held {
-			return ctx.Err() == nil
+		same, declared := s.unchanged(k.camera, models)
+		if !same || ctx.Err() != nil {
+			return false
+		}
+		if _, held := s.holders.Holder(k.camera.Name); !held {
+			return true
 		}
 		select {
 		case <-changed:
+		case <-declared:
+		case <-k.successor:
+			s.warmUp(ctx, k)
 		case <-late.C:
 			return true
 		case <-ctx.Done():
@@ -79,6 +99,51 @@ func (s *Service) awaitFree(ctx context.Context, camera string) bool {
 		}
 	}
 }
+
+// warmUp opens a camera's session before its lease is had. It stays open should the owner die meanwhile.
+func (s *Service) warmUp(ctx context.Context, k *keeper) {
+	s.mu.Lock()
+	before := s.warm[k]
+	s.mu.Unlock()
+	if before != nil {
+		return
+	}
+	f, err := s.open(ctx, k.camera, false)
+	if err != nil {
+		return // it is told once the camera is to be captured
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warm[k] = f
+}
+
+// take is the session that was opened before the lease was had; nil when none was.
+func (s *Service) take(k *keeper) *feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.warm[k]
+	delete(s.warm, k)
+	return f
+}
+
+func (s *Service) cool(k *keeper) { s.take(k).close() }
+
+// ready are the cameras that could be captured at once if their owners gave them away.
+func (s *Service) ready() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for k, f := range s.warm {
+		if f.ready() {
+			out = append(out, k.camera.Name)
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), readyLimit)]
+}
+
+// readyLimit bounds what an entry in WORKERS says of cameras.
+const readyLimit = 64
 
 // claim takes the lease of a camera under an epoch that the ledger does not know yet: revisions start again when somebody
 // makes the bucket anew, and a frame's name must never come twice.
@@ -116,8 +181,8 @@ func (s *Service) inTouch(running, sent time.Time) bool {
 
 const claimTimeout = 2 * time.Second
 
-// hold captures until ctx ends or another instance has the camera.
-func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models []model.Declaration, gaps *gapTeller) {
+// hold captures until ctx ends or another instance has the camera. warm is a session that is open already, or nil.
+func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models []model.Declaration, gaps *gapTeller, warm *feed) {
 	capture, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last frame
@@ -130,16 +195,15 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models
 	var keeping sync.WaitGroup
 	keeping.Go(func() { stop(s.defend(holding, capture, c, t)) })
 	keeping.Go(func() { s.watchModels(capture, cfg, models, stop) })
+	f, err := s.carryOn(ctx, cfg, warm, t.lease.Renewed()) // it connects while the broker is asked
 	asking, cancel := context.WithTimeout(holding, claimTimeout)
 	if stream, err := s.deps.JS.Stream(asking, streams.Events); err == nil {
 		gaps.adopt(asking, stream)
 	}
 	cancel()
-	source, err := s.deps.NewSource(cfg)
 	if err == nil {
-		err = c.run(capture, source, s.deps.NewDecoder)
-	}
-	if err != nil && ctx.Err() == nil {
+		c.run(capture, f)
+	} else if ctx.Err() == nil {
 		s.events.Tell(events.Event{Area: "camera", Kind: "state", Name: cfg.Name, State: string(PhaseDown), Cause: string(CauseOf(err)), Detail: NewRedactor(cfg.URL.Reveal()).Redact(err.Error()), Facts: c.epochFact()})
 		gaps.down(CauseOf(err), time.Now())
 		<-capture.Done() // no attempt with these settings will do better
@@ -155,6 +219,16 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models
 	}
 	giveBack()
 	keeping.Wait()
+}
+
+// carryOn is the session that is open already, or a new one if that one is of no use. The lease is had since then.
+func (s *Service) carryOn(ctx context.Context, cfg config.Camera, warm *feed, since time.Time) (*feed, error) {
+	if warm.useful() {
+		warm.reserve(since)
+		return warm, nil
+	}
+	warm.close()
+	return s.open(ctx, cfg, true)
 }
 
 func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps *gapTeller) *camera {
@@ -293,12 +367,10 @@ var errModelsChanged = errors.New("a model's input changed")
 
 func (s *Service) watchModels(ctx context.Context, cfg config.Camera, have []model.Declaration, stop context.CancelCauseFunc) {
 	for {
-		_, changed := s.models.All()
-		for i, name := range cfg.Models {
-			if d, ok := s.models.Model(name); ok && !reflect.DeepEqual(d, have[i]) {
-				stop(errModelsChanged)
-				return
-			}
+		same, changed := s.unchanged(cfg, have)
+		if !same {
+			stop(errModelsChanged)
+			return
 		}
 		select {
 		case <-changed:
@@ -306,6 +378,17 @@ func (s *Service) watchModels(ctx context.Context, cfg config.Camera, have []mod
 			return
 		}
 	}
+}
+
+// unchanged reports whether a camera's models are as they were, as far as they are declared, and when to ask again.
+func (s *Service) unchanged(cfg config.Camera, have []model.Declaration) (same bool, changed <-chan struct{}) {
+	_, changed = s.models.All()
+	for i, name := range cfg.Models {
+		if d, ok := s.models.Model(name); ok && !reflect.DeepEqual(d, have[i]) {
+			return false, changed
+		}
+	}
+	return true, changed
 }
 
 // awaitModels waits until every model of a camera is declared.

@@ -17,8 +17,14 @@ const (
 	silentFor = 1500 * time.Millisecond
 	// settledFor is how long members and placement must have been as they are before a camera is handed over.
 	settledFor = time.Second
-	// handOverEvery is the pace at which cameras are handed over, so that not all of them reconnect at once.
+	// handOverEvery is the pace at which cameras are handed over, so that not all of them are in motion at once.
 	handOverEvery = 250 * time.Millisecond
+	// movesAtOnce is how many cameras an owner offers a successor at a time: so many does that one connect to meanwhile.
+	movesAtOnce = 8
+	// readyWithin is how long a successor may take for that. A camera that lets only one look never lets it.
+	readyWithin = 5 * time.Second
+	// aliveFor is how long ago a successor may have been heard for a camera to be handed to it.
+	aliveFor = 3 * fleet.BeatEvery
 	// placeEvery is how often an instance looks who is there.
 	placeEvery = 100 * time.Millisecond
 )
@@ -35,9 +41,16 @@ type placer struct {
 	members  map[string]int // and how many cameras each can take
 	owners   map[string]string
 	placed   map[string]string
+	moves    map[string]move // of the cameras that are handed over now
 	unplaced map[string]bool // that was told
 	settled  time.Time       // since when members and placement are as they are
 	next     time.Time       // when the next camera may be handed over
+}
+
+// move is a camera's way from its owner, who is alive, to the member that it is placed with.
+type move struct {
+	from, to string
+	since    time.Time // when it was first on offer
 }
 
 func newPlacer(self string, view *fleet.View, holders *lease.View, tell func(events.Event)) *placer {
@@ -64,6 +77,7 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 	}
 	if !p.fleet.Hears() {
 		p.settled = now
+		clear(p.moves)
 		return
 	}
 	members := map[string]int{}
@@ -83,6 +97,7 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 		}
 	}
 	if slices.Equal(cameras, p.cameras) && maps.Equal(members, p.members) && maps.Equal(owners, p.owners) {
+		p.offer(now)
 		return
 	}
 	placed := place(cameras, owners, members)
@@ -90,7 +105,36 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 		p.settled = now
 	}
 	p.cameras, p.members, p.owners, p.placed = cameras, members, owners, placed
+	p.offer(now)
 	p.tellUnplaced()
+}
+
+// offer chooses the cameras that are handed over now: owner and successor choose the same.
+func (p *placer) offer(now time.Time) {
+	moves := map[string]move{}
+	pairs := map[move]int{}
+	for _, c := range p.cameras {
+		from, to := p.owners[c], p.placed[c]
+		if _, alive := p.members[from]; !alive || to == "" || to == from {
+			continue
+		}
+		m := move{from: from, to: to}
+		if pairs[m]++; pairs[m] > movesAtOnce {
+			continue
+		}
+		m.since = now
+		if before, ok := p.moves[c]; ok && before.from == from && before.to == to {
+			m.since = before.since
+		}
+		moves[c] = m
+	}
+	p.moves = moves
+}
+
+// successor reports whether another instance is about to hand a camera to this one.
+func (p *placer) successor(camera string) bool {
+	m, moves := p.moves[camera]
+	return moves && m.to == p.self
 }
 
 // tellUnplaced tells of cameras that nobody has room for: the first of all members does.
@@ -127,10 +171,18 @@ func (p *placer) tellUnplaced() {
 // mine reports whether this instance is to capture a camera.
 func (p *placer) mine(camera string) bool { return p.fleet == nil || p.placed[camera] == p.self }
 
-// mayHandOver reports whether a camera that this instance holds is to be given away now. The next one's turn comes later.
+// mayHandOver reports whether a camera that this instance holds is to be given away now: its successor sees the camera
+// already, or had time enough. The next one's turn comes later.
 func (p *placer) mayHandOver(now time.Time, camera string) bool {
-	to, placed := p.placed[camera]
-	if !placed || to == p.self || now.Sub(p.settled) < settledFor || now.Before(p.next) {
+	m, moves := p.moves[camera]
+	if !moves || m.from != p.self || now.Sub(p.settled) < settledFor || now.Before(p.next) {
+		return false
+	}
+	to, alive := p.fleet.Living("ingest")[m.to]
+	if !alive || now.Sub(to.Heard) > aliveFor {
+		return false
+	}
+	if !slices.Contains(to.Ready, camera) && now.Sub(m.since) < readyWithin {
 		return false
 	}
 	p.next = now.Add(handOverEvery)

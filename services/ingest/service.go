@@ -13,7 +13,8 @@
 //
 // Instances share the cameras in proportion to their capacities: each computes the same placement from the same three
 // things, who is there (WORKERS), who holds what (LEASES) and what is to be captured (CAMERAS), and claims only what is
-// placed with it. A camera that is placed elsewhere is handed over once that has been so for a while, a few at a time.
+// placed with it. A camera that is placed elsewhere is handed over once that has been so for a while, a few at a time, and
+// once its successor sees it already: that one connects before it has the lease, and says in WORKERS when it is ready.
 //
 // A camera has one owner at a time, by its lease, and each lease has an epoch. An instance that was cut off from the broker
 // or stopped goes on capturing into its bounded backlog, and publishes nothing of it before it knows who had the camera
@@ -85,6 +86,9 @@ type Service struct {
 
 	leaving atomic.Bool
 	held    atomic.Int64 // cameras
+
+	mu   sync.Mutex
+	warm map[*keeper]*feed // sessions of cameras that others still have
 }
 
 // NewService makes a Service; Run runs it.
@@ -95,6 +99,7 @@ func NewService(cfg Config, deps Deps) *Service {
 	s := &Service{
 		cfg: cfg, deps: deps, frames: broker.NewFailover(deps.JS),
 		marks: ledger.NewReporter(deps.JS, "ingest", cfg.Instance), events: events.NewPublisher(deps.JS, cfg.Instance),
+		warm: map[*keeper]*feed{},
 	}
 	if deps.Member != nil {
 		deps.Member.Describe(s.describe)
@@ -102,11 +107,12 @@ func NewService(cfg Config, deps Deps) *Service {
 	return s
 }
 
-// describe tells the fleet how many cameras this instance can take. One that is about to stop takes none.
+// describe tells the fleet how many cameras this instance can take, and which at once. One that is about to stop takes
+// none.
 func (s *Service) describe(w *fleet.Worker) {
-	w.Capacity = s.cfg.Capacity
+	w.Capacity, w.Ready = s.cfg.Capacity, s.ready()
 	if s.leaving.Load() {
-		w.Capacity = 0
+		w.Capacity, w.Ready = 0, nil
 	}
 	w.Load.Busy = float64(s.held.Load()) / float64(s.cfg.Capacity)
 }
@@ -193,6 +199,15 @@ type keeper struct {
 	stopped bool
 	holding atomic.Bool // it has the camera's lease
 	done    chan struct{}
+	// successor says that another instance has the camera and is to hand it over now.
+	successor chan struct{}
+}
+
+func (k *keeper) prepare() {
+	select {
+	case k.successor <- struct{}{}:
+	default:
+	}
 }
 
 func (k *keeper) end() {
@@ -233,7 +248,7 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 			continue
 		}
 		keep, stop := context.WithCancel(ctx)
-		k := &keeper{camera: e.Value, stop: stop, done: make(chan struct{})}
+		k := &keeper{camera: e.Value, stop: stop, done: make(chan struct{}), successor: make(chan struct{}, 1)}
 		keepers[name] = k
 		wg.Go(func() {
 			defer close(k.done)
@@ -245,6 +260,9 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 		})
 	}
 	for name, k := range keepers {
+		if !k.stopped && !k.holding.Load() && p.successor(name) {
+			k.prepare()
+		}
 		select {
 		case <-k.done:
 			delete(keepers, name)

@@ -166,6 +166,12 @@ type instance struct {
 
 func (r *site) join(t *testing.T, name string, capacity int) *instance {
 	t.Helper()
+	return r.joinLooking(t, name, capacity, func(config.Camera) ingest.Source { return filming{} })
+}
+
+// joinLooking starts an instance that looks at cameras in a certain way.
+func (r *site) joinLooking(t *testing.T, name string, capacity int, look func(config.Camera) ingest.Source) *instance {
+	t.Helper()
 	w := newWire(t, r.server.URL())
 	log := slog.New(slog.DiscardHandler)
 	nc, err := broker.Connect(w.url(), "ingest-"+name, log)
@@ -185,7 +191,7 @@ func (r *site) join(t *testing.T, name string, capacity int) *instance {
 	}
 	s := ingest.NewService(ingest.Config{Instance: name, Capacity: capacity}, ingest.Deps{
 		JS: js, Log: log, Fleet: view, Member: member,
-		NewSource: func(config.Camera) (ingest.Source, error) { return filming{}, nil },
+		NewSource: func(c config.Camera) (ingest.Source, error) { return look(c), nil },
 		NewDecoder: func(c ingest.Codec) (ingest.Decoder, error) {
 			return decodertest.NewFake(c)
 		},

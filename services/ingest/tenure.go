@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/streams"
@@ -17,7 +18,10 @@ const (
 	renewEvery = streams.LeaseTTL / 6
 	renewAgain = 50 * time.Millisecond // once somebody waits for it
 	// renewWithin is how long the bucket may take for a renewal.
-	renewWithin = 400 * time.Millisecond
+	renewWithin = 300 * time.Millisecond
+	// doubtsAnew is how many renewals over a new connection must go unanswered before that says something of the bucket:
+	// to others a lost connection looks like a death.
+	doubtsAnew = 2
 	// doubtFor bounds how long frames are published under a lease that cannot be renewed.
 	doubtFor = 15 * time.Second
 )
@@ -38,6 +42,7 @@ type tenure struct {
 	mu         sync.Mutex
 	connection uint64    // through which it was renewed
 	refused    time.Time // when the last renewal was sent that was neither done nor turned down
+	doubts     int       // how many of those there were since the last that was done
 	over       bool
 	taken      time.Time     // when another owner began; zero: none did
 	news       chan struct{} // closes with the next attempt at a renewal, and at the end
@@ -55,7 +60,7 @@ func newTenure(l *lease.Lease, connection uint64, connect func() uint64, inTouch
 func (t *tenure) Await(ctx context.Context, captured time.Time) error {
 	for {
 		t.mu.Lock()
-		over, taken, news, connection, refused := t.over, t.taken, t.news, t.connection, t.refused
+		over, taken, news, connection, refused, doubts := t.over, t.taken, t.news, t.connection, t.refused, t.doubts
 		t.mu.Unlock()
 		renewed := t.lease.Renewed()
 		switch {
@@ -63,9 +68,10 @@ func (t *tenure) Await(ctx context.Context, captured time.Time) error {
 			return errOldEpoch
 		case over:
 			return nil
-		case time.Since(renewed) < freshFor && connection == t.connect():
+		case clock.Since(renewed) < freshFor && connection == t.connect():
 			return nil
-		case time.Since(refused) < freshFor && time.Since(renewed) < doubtFor && t.inTouch(renewed, refused):
+		case connection != t.connect() && doubts < doubtsAnew:
+		case clock.Since(refused) < freshFor && clock.Since(renewed) < doubtFor && t.inTouch(renewed, refused):
 			return nil
 		}
 		select {
@@ -100,12 +106,13 @@ func (t *tenure) keep(ctx context.Context) error {
 			return err
 		case err == nil:
 			t.mu.Lock()
-			t.connection = connection
+			t.connection, t.doubts = connection, 0
 			t.mu.Unlock()
 			t.signal()
 		default: // the broker is away, or elects a leader
 			t.mu.Lock()
 			t.refused = sent
+			t.doubts++
 			t.mu.Unlock()
 			t.signal()
 			wait(ctx, renewAgain)

@@ -56,7 +56,9 @@ type Deps struct {
 	Observer stage.Observer
 	// Member is this process's place in the fleet; nil is none.
 	Member *fleet.Member
-	Log    *slog.Logger
+	// Stuck is told that handlers do not return: only the end of the process helps. May be nil.
+	Stuck func(error)
+	Log   *slog.Logger
 }
 
 // New makes the stage; it starts nothing.
@@ -72,6 +74,7 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 		Name:         Name,
 		Sources:      streams.Preprocess(d.JetStream),
 		Publisher:    broker.NewFailover(d.JetStream),
+		Strikes:      d.JetStream,
 		Observer:     recycler{next: d.Observer, handler: h},
 		Log:          d.Log,
 		Quarantine:   func(m stage.Message) string { return streams.DLQSubject(Name, streams.LastToken(m.Subject)) },
@@ -80,6 +83,7 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 		MaxAttempts:  cfg.MaxAttempts,
 		Timeout:      cfg.Timeout,
 		DrainTimeout: cfg.DrainTimeout,
+		Stuck:        d.Stuck,
 	}
 	if d.Member != nil {
 		config.Member = d.Member

@@ -27,8 +27,9 @@ const (
 	// againAfter is when a case is taken up again that something stood in the way of, and giveUpAfter until when: the
 	// broker's AckWait is about to do it.
 	againAfter, giveUpAfter = 250 * time.Millisecond, 8 * time.Second
-	// beatsWithin is how long the beats of the living are waited for that tell what they hold.
-	beatsWithin  = 600 * time.Millisecond
+	// beatsWithin is how long the beats of the living are waited for that tell what they hold: who is silent for so long is
+	// none of them.
+	beatsWithin  = silentFor + 300*time.Millisecond
 	lookForBeats = 20 * time.Millisecond
 	// onTheWay is how long a message may take to a worker and into its beat.
 	onTheWay = 50 * time.Millisecond

@@ -1,7 +1,10 @@
 package recovery
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/stage"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -382,5 +386,99 @@ func TestHandedOncePerDeath(t *testing.T) {
 	h.add("g", nil, at.Add(2*handedFor))
 	if len(h.at) != 0 {
 		t.Errorf("remembers %v", h.at)
+	}
+}
+
+// Workers die one after the other, each in the first frame that it begins, with the same frames waiting in it. Those are
+// not at fault.
+func TestWhoeverWaitedInWorkersThatWereKilledIsAnswered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads()
+	const lives, frames = 6, 12
+	r.put(names(frames)...)
+	for life := range lives {
+		begun := make(chan struct{}, frames)
+		instance := fmt.Sprint("w", life)
+		w := r.start("preprocess", instance, func(ctx context.Context, p *process) error {
+			err := stage.New(stage.Config{
+				Name: "preprocess", Sources: streams.Preprocess(p.js), Publisher: p.js, Strikes: p.js, Member: p.member, MaxInFlight: frames, DrainTimeout: time.Millisecond,
+				Quarantine: func(stage.Message) string { return streams.DLQSubject("preprocess", "door") },
+			}, stage.Each(func(ctx context.Context, m stage.Message) ([]stage.Output, error) {
+				begun <- struct{}{}
+				if life < lives-1 {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return []stage.Output{{Subject: streams.PredictionSubject("people", "door"), ID: string(m.Data), Data: []byte(instance + " " + string(m.Data))}}, nil
+			})).Run(ctx)
+			if errors.Is(err, stage.ErrDrainTimeout) {
+				return nil
+			}
+			return err
+		})
+		if life == lives-1 {
+			break
+		}
+		select {
+		case <-begun:
+		case <-time.After(patience):
+			t.Fatal(instance, "gets nothing")
+		}
+		r.eventually(func() error { return holds(w.entry(), frames) })
+		last := w.entry()
+		w.kill()
+		w.tellDisconnect(last, "Client Closed")
+		r.event(kindDead, instance)
+		w.stop()
+	}
+	r.eventually(func() error {
+		dlq, err := r.js.Stream(t.Context(), streams.DLQ)
+		if err != nil {
+			return err
+		}
+		times, _ := r.answers()
+		if n := dlq.CachedInfo().State.Msgs; n > 1 || len(times)+int(n) < frames {
+			return errAt(len(times), "answered", n, "quarantined")
+		}
+		return nil
+	})
+}
+
+// A living worker that is slow to beat, but not silent for so long that it counts as dead, keeps what it has.
+func TestWhatASlowWorkerTookStaysWithIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.recover("r0")
+	r.leads()
+	var living hands
+	a, b := r.start("preprocess", "a", idle), r.start("preprocess", "b", idle)
+	b.member.Hold(&living)
+	r.put("x", "y")
+	last := a.entry()
+	a.kill()
+	a.tellDisconnect(last, "Client Closed")
+	<-time.After(reconnectWithin / 2) // the groups are looked at when the rest is over
+	before := b.entry().At
+	r.eventually(func() error {
+		if !b.entry().At.After(before) {
+			return errAt("no beat")
+		}
+		return nil
+	})
+	b.hang <- struct{}{} // it is slow from here on
+	mine := r.take(b.js, 2)
+	living.mu.Lock()
+	living.claims = []fleet.Claim{{Stream: streams.Frames, Consumer: "preprocess", Held: deliveries(t, mine)}}
+	living.mu.Unlock()
+	<-time.After(silentFor - 200*time.Millisecond)
+	<-b.hang
+	e := r.event(kindDead, "a")
+	if b.entry().State != fleet.Alive {
+		t.Skip("this machine took longer than it takes to die")
+	}
+	if e.Facts["searched.FRAMES"] != "" || len(mine) != 2 {
+		t.Errorf("%d with a living worker, event %+v", len(mine), e)
 	}
 }

@@ -13,8 +13,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run.Command(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+	err := run.Command(ctx, os.Args[1:], os.Getenv, os.Stdout)
+	stop()
+	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}

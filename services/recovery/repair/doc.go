@@ -13,6 +13,10 @@
 // with what an operator has to do. It deletes consumers, whose messages come back, and, in a cluster, a live stream whose
 // node has been away for ten seconds, or a twin without messages that is on the node of the stream it stands in for.
 //
+// A limit that somebody raised is not lowered again while a stream on disk holds more than that: the update would delete
+// messages. That is told, and done when the stream has emptied. An alteration that comes back whenever it is mended (a limit of
+// the server's own, a controller with another declaration) is told, and from then on mended ever less often.
+//
 // Desired state (cameras, models) that was deleted with its bucket is not written again: who applies it next decides.
 //
 // # What it tells

@@ -130,7 +130,10 @@ func (r *Repair) compareGroup(ctx context.Context, g streams.WorkGroup, info *je
 		}
 	}
 	a.detail = strings.Join(texts, "; ")
-	r.act(ctx, a)
+	paused := a.cause == "paused"
+	if !r.mendAltered(ctx, a) {
+		return !paused
+	}
 	r.known[target] = seen{}
 	return false
 }

@@ -68,6 +68,7 @@ type Repair struct {
 	stalls    map[string]*stall
 	services  map[string]*service
 	apart     map[string]*patience // twins that could not be moved
+	relapses  map[string]*relapse  // what was altered, by target
 	remade    map[string]time.Time // when a live stream was made anew on purpose
 	incidents []ledger.Incident    // not in the books yet
 	doubted   bool                 // leadership could not be confirmed, and that was logged
@@ -89,7 +90,7 @@ func New(cfg Config) *Repair {
 		cfg: cfg, js: cfg.JS, log: cfg.Log, self: cfg.JS.Conn().Opts.Name, wake: make(chan struct{}, 1),
 		deleted: map[string]bool{}, deeds: map[string]deed{}, known: map[string]seen{}, told: map[string]string{},
 		offline: map[string]time.Time{}, stalls: map[string]*stall{}, services: map[string]*service{}, apart: map[string]*patience{},
-		remade: map[string]time.Time{}, want: streams.Declared(cfg.Options),
+		remade: map[string]time.Time{}, relapses: map[string]*relapse{}, want: streams.Declared(cfg.Options),
 	}
 }
 

@@ -338,6 +338,74 @@ func TestWhatCannotBeMendedIsToldOnce(t *testing.T) {
 	r.asDeclared(t, streams.Tensors)
 }
 
+// Somebody had allowed a queue to hold more, and it does: to lower its limit would delete frames.
+func TestNoLimitIsLoweredUnderMessages(t *testing.T) {
+	r := newRig(t)
+	r.lead.lost.Store(true)
+	cfg := streams.Declared(streams.Options{})[streams.Tensors]
+	cfg.MaxMsgsPerSubject, cfg.MaxMsgSize = 10*streams.TensorBacklog, 1000
+	if _, err := r.operator.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	const subject, holds = "tensors.every.people.stable.door", streams.TensorBacklog + 6
+	r.publish(t, subject, holds)
+	r.publish(t, "tensors.every.people.stable.yard", 1)
+	r.lead.lost.Store(false)
+	if e := r.told.await(t, "repair", streams.Tensors, "cannot_be_mended"); !strings.Contains(e.Detail, "max_msgs_per_subject is 640, want 64: it holds more") {
+		t.Errorf("%+v", e)
+	}
+	r.told.await(t, "repair", streams.Tensors, "mended") // what deletes nothing
+	s, err := r.operator.Stream(t.Context(), streams.Tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := s.CachedInfo(); info.State.Msgs != holds+1 || info.Config.MaxMsgSize > 0 {
+		t.Errorf("%+v", info)
+	}
+	for seq := range uint64(6) { // workers catch up
+		if err := s.DeleteMsg(t.Context(), seq+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.asDeclared(t, streams.Tensors)
+	if s, err = r.operator.Stream(t.Context(), streams.Tensors); err != nil || s.CachedInfo().State.Msgs != streams.TensorBacklog+1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// A controller that keeps another declaration is told of, and not fought with every sweep.
+func TestAFightIsGivenUp(t *testing.T) {
+	r := newRig(t)
+	cfg := streams.Declared(streams.Options{})[streams.Events]
+	cfg.MaxMsgs = 1000
+	for {
+		r.told.forget()
+		if _, err := r.operator.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		e := r.told.await(t, "repair", streams.Events)
+		if e.State == "mended" {
+			continue
+		}
+		if e.State != "cannot_be_mended" || e.Cause != "relapse" || !strings.Contains(e.Detail, "max_msgs is 1000, want 0") || e.Facts["by"] != operator {
+			t.Errorf("%+v", e)
+		}
+		break
+	}
+	// Something else is mended all the same, and takes a sweep.
+	if err := r.operator.DeleteStream(t.Context(), streams.DLQ); err != nil {
+		t.Fatal(err)
+	}
+	r.told.await(t, "repair", streams.DLQ, "mended")
+	if got := r.told.find(func(e events.Event) bool { return e.Name == streams.Events }); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+	s, err := r.operator.Stream(t.Context(), streams.Events)
+	if err != nil || s.CachedInfo().Config.MaxMsgs != 1000 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestWorkGroupsComeBack(t *testing.T) {
 	r := newRig(t)
 	putModel(t, r.operator, "people")

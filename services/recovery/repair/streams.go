@@ -196,22 +196,45 @@ func (r *Repair) compare(ctx context.Context, want jetstream.StreamConfig, info 
 		r.sound(name)
 		return
 	}
-	var fixed, loose []string
+	keep, err := r.overfull(ctx, want, info)
+	if err != nil {
+		return // the next sweep asks again
+	}
+	var fixed, kept, loose []string
 	for _, d := range differ {
-		if d.Fixed {
+		switch {
+		case d.Fixed:
 			fixed = append(fixed, d.String())
-		} else {
+		case slices.Contains(keep, d.Field):
+			kept = append(kept, d.String())
+		default:
 			loose = append(loose, d.String())
 		}
 	}
-	if len(fixed) > 0 && r.confirmed(ctx) {
-		r.tellOnce(action{target: name, cause: "altered", name: "none", began: began, detail: strings.Join(fixed, "; ") +
-			": no update changes that. When what it holds may go, delete the stream: it is made anew as declared at once"}, beyond)
+	if len(fixed)+len(kept) > 0 && r.confirmed(ctx) {
+		var details []string
+		if len(fixed) > 0 {
+			details = append(details, strings.Join(fixed, "; ")+
+				": no update changes that. When what it holds may go, delete the stream: it is made anew as declared at once")
+		}
+		if len(kept) > 0 {
+			details = append(details, strings.Join(kept, "; ")+
+				": it holds more than it should, and an update would delete that. It is mended when it holds less")
+		}
+		r.tellOnce(action{target: name, cause: "altered", name: "none", began: began, detail: strings.Join(details, ". ")}, beyond)
 	}
 	if len(loose) > 0 {
-		r.act(ctx, action{
+		r.mendAltered(ctx, action{
 			target: name, cause: "altered", name: "update", detail: strings.Join(loose, "; "), began: began,
-			do: func(ctx context.Context) error { return streams.MendStream(ctx, r.js, info.Config, r.cfg.Options) },
+			do: func(ctx context.Context) error {
+				return streams.MendStream(ctx, r.js, info.Config, r.cfg.Options, keep...)
+			},
 		})
 	}
+}
+
+func (r *Repair) overfull(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return streams.Overfull(ctx, r.js, want, info)
 }

@@ -266,9 +266,18 @@ func (t *eventTail) read(ctx context.Context, whatIsThere bool) error {
 	if whatIsThere && c.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	for delivered := uint64(0); ; {
+	for delivered, before := uint64(0), uint64(0); ; before = delivered {
 		if ctx.Err() != nil {
 			return fmt.Errorf("read %s: %w", streams.Events, context.Cause(ctx))
+		}
+		if whatIsThere && delivered > 0 && delivered == before { // somebody purged the rest meanwhile, or the broker is slow
+			info, err := c.Info(ctx)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", streams.Events, err)
+			}
+			if info.NumPending == 0 {
+				return nil
+			}
 		}
 		batch, err := c.Fetch(eventsBatch, jetstream.FetchMaxWait(eventsWait))
 		if err != nil {

@@ -288,3 +288,27 @@ func TestEventBuffer(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What is purged while it is read does not keep the reader waiting for it.
+func TestEventsPurgedMeanwhile(t *testing.T) {
+	js := brokertest.JetStream(t)
+	for range eventsBatch + 100 {
+		publishEvent(t, js, events.Event{Area: "camera", Kind: "state", Name: "door", At: time.Now()})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	n := 0
+	tail := eventTail{js: js, subject: "events.>", take: func(events.Event, error) error {
+		if n++; n > 1 {
+			return nil
+		}
+		s, err := js.Stream(ctx, streams.Events)
+		if err != nil {
+			return err
+		}
+		return s.Purge(ctx)
+	}}
+	if err := tail.read(ctx, true); err != nil || n == 0 {
+		t.Errorf("after %d events: %v", n, err)
+	}
+}

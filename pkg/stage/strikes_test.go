@@ -1,0 +1,196 @@
+package stage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sightline-dev/sightline/pkg/stage"
+	"github.com/sightline-dev/sightline/streams"
+)
+
+// Several workers meet one camera's full queue by turns: none of them knows how often the others did.
+func TestFullSubjectOfManyWorkersQuarantinesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const tensor, workers = "tensors.every.nobody.stable.cam", 4
+	for range streams.TensorBacklog {
+		r.put(tensor, "old")
+	}
+	deliveries := make(chan int, 1024)
+	var members []*member
+	for range workers {
+		cfg := r.config()
+		cfg.Strikes, cfg.MaxInFlight = r.js, 2
+		members = append(members, r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
+			deliveries <- m.Attempt
+			return []stage.Output{{Subject: tensor, ID: string(m.Data), Data: m.Data}}, nil
+		})))
+	}
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	r.put(every, names...)
+	for range 10 * len(names) { // twice as often as quarantined them before
+		select {
+		case <-deliveries:
+		case <-time.After(patience):
+			t.Fatal("not delivered")
+		}
+	}
+	equal(t, "quarantined", r.data(streams.DLQ), []string(nil))
+	if s, err := r.js.Stream(r.ctx(), streams.Tensors); err != nil || s.Purge(r.ctx()) != nil {
+		t.Fatal(err)
+	}
+	r.settled(streams.Frames)
+	got := r.data(streams.Tensors)
+	slices.Sort(got)
+	equal(t, "stored", got, names)
+	for _, m := range members {
+		equal(t, "quarantined", m.Stats().Quarantined, uint64(0))
+	}
+}
+
+// Whoever waited in a process that died is no killer, however often that happened to it.
+func TestDeathsOfOthersConvictNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put(every, "innocent")
+	c, err := r.bind(r.js, streams.Frames, 10*time.Second)(r.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		m, err := c.Next(jetstream.FetchMaxWait(patience))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := r.config()
+	cfg.Strikes = r.js
+	once := true
+	m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
+		if once { // a declaration that has not come yet, say
+			once = false
+			return nil, stage.RetryIn(time.Millisecond, errors.New("not yet"))
+		}
+		return answer(m), nil
+	}))
+	m.wait(1, "done innocent")
+	r.settled(streams.Frames)
+	equal(t, "quarantined", r.data(streams.DLQ), []string(nil))
+	equal(t, "strikes", r.strikes(), 0)
+}
+
+// Killers among many: each is quarantined, and nobody else, wherever they are.
+func TestKillersTakeNoNeighbour(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][]string{
+		{"a", "b", "K1", "c", "d", "K2", "e", "f"},
+		{"K1", "a", "K2", "b", "K3"},
+	} {
+		t.Run(strings.Join(names, " "), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.put(every, names...)
+			end := make(chan struct{})
+			t.Cleanup(func() { close(end) })
+			kills := func(name string) bool { return name[0] == 'K' }
+			lives := 0
+			for r.frames() > 0 {
+				if lives++; lives > 12 {
+					t.Fatalf("%d lives, quarantined %v", lives, r.data(streams.DLQ))
+				}
+				js := r.client()
+				killed := make(chan struct{})
+				cfg := r.config()
+				cfg.Sources, cfg.Publisher, cfg.Strikes = []streams.Binder{r.bind(js, streams.Frames, 400*time.Millisecond)}, js, js
+				cfg.DrainTimeout, cfg.MaxInFlight, cfg.Timeout = time.Millisecond, len(names), time.Hour
+				m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
+					if lives <= 2 || kills(string(m.Data)) {
+						js.Conn().Close()
+						close(killed)
+						<-end
+					}
+					return answer(m), nil
+				}))
+				emptied := make(chan struct{})
+				go func() {
+					defer close(emptied)
+					tick := time.NewTicker(20 * time.Millisecond)
+					defer tick.Stop()
+					for r.frames() > 0 {
+						select {
+						case <-killed:
+							return
+						case <-tick.C:
+						}
+					}
+				}()
+				<-emptied
+				m.cancel()
+			}
+			var bad, good []string
+			for _, n := range names {
+				if kills(n) {
+					bad = append(bad, n)
+				} else {
+					good = append(good, n)
+				}
+			}
+			t.Logf("%d lives", lives)
+			dead, got := r.data(streams.DLQ), r.data(streams.Predictions)
+			slices.Sort(dead)
+			slices.Sort(got)
+			equal(t, "quarantined", dead, bad)
+			equal(t, "answers", got, good)
+		})
+	}
+}
+
+// A message that fails whenever it is tried has as many attempts with strikes as without.
+func TestStrikesCountFailures(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	cfg := r.config()
+	cfg.Strikes = r.js
+	var attempts []int
+	m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
+		attempts = append(attempts, m.Attempt)
+		return nil, errors.New("no")
+	}))
+	r.put(every, "f")
+	m.wait(1, "quarantined/test f")
+	r.settled(streams.Frames)
+	equal(t, "attempts", attempts, []int{1, 2, 3, 4})
+	equal(t, "quarantined", r.data(streams.DLQ), []string{"f"})
+}
+
+func (r *rig) frames() uint64 {
+	s, err := r.js.Stream(context.Background(), streams.Frames)
+	if err != nil {
+		panic(fmt.Sprint(err))
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// strikes is how many messages have strikes.
+func (r *rig) strikes() int {
+	r.t.Helper()
+	kv, err := r.js.KeyValue(r.ctx(), streams.StrikesBucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	keys, err := kv.Keys(r.ctx())
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		r.t.Fatal(err)
+	}
+	return len(keys)
+}

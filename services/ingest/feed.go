@@ -1,0 +1,134 @@
+package ingest
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sightline-dev/sightline/pkg/config"
+)
+
+// patience is how long a session that was opened before the lease was had may connect on after it is: one without a picture
+// may hang because its camera lets only one look, and then a new attempt does better.
+const patience = time.Second
+
+// A feed is a camera's session. It may begin before this instance has the lease, while another one still captures: then
+// it is warm, its pictures are dropped, and nobody is told of it. From reserve on its pictures wait, and from attach on it is
+// its camera's.
+type feed struct {
+	ctx   context.Context //nolint:containedctx // the session's, whose callbacks have none
+	stop  context.CancelFunc
+	done  chan struct{} // closes when the session has ended
+	began time.Time
+	live  atomic.Bool // the last thing it knows is that pictures arrive
+	fail  atomic.Bool // an attempt failed
+
+	mu    sync.Mutex    // held while the camera is called
+	gate  chan struct{} // pictures wait until it closes; nil: they do not
+	owner *camera
+	since time.Time // pictures of before are the predecessor's
+	state State     // the last
+	told  bool      // the camera knows it
+}
+
+// open begins a camera's session, which lasts until ctx ends or the feed is closed. It is reserved from the beginning, or
+// warm.
+func (s *Service) open(ctx context.Context, cfg config.Camera, reserved bool) (*feed, error) {
+	source, err := s.deps.NewSource(cfg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	f := &feed{ctx: ctx, stop: stop, done: make(chan struct{}), began: time.Now()}
+	if reserved {
+		f.reserve(time.Time{})
+	}
+	session, err := NewSession(SessionConfig{
+		Source: source, NewDecoder: s.deps.NewDecoder, OnPicture: f.onPicture, OnState: f.onState,
+		Redactor: NewRedactor(cfg.URL.Reveal()), StallTimeout: cfg.StallAfter,
+	})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	go func() {
+		defer close(f.done)
+		_ = session.Run(ctx) // its only end is ctx's
+	}()
+	return f, nil
+}
+
+// close ends the session and waits for it. A feed that was never opened, nil, is closed.
+func (f *feed) close() {
+	if f == nil {
+		return
+	}
+	f.stop()
+	<-f.done
+}
+
+// ready reports whether the next picture could be captured.
+func (f *feed) ready() bool { return f != nil && f.live.Load() }
+
+// useful reports whether the session should go on now that the lease is had. Otherwise a new one has better prospects.
+func (f *feed) useful() bool {
+	return f.ready() || f != nil && !f.fail.Load() && time.Since(f.began) < patience
+}
+
+// reserve makes pictures wait for attach, which follows soon: those received after since are this instance's.
+func (f *feed) reserve(since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gate, f.since = make(chan struct{}), since
+}
+
+// attach makes the session the camera's: from now on it is told of states, and gets every picture. Call it once, after
+// reserve.
+func (f *feed) attach(c *camera) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.owner = c
+	if f.state.Phase != "" && f.state.Phase != PhaseLive { // that is told with the first picture of its own
+		f.told = true
+		c.onState(f.state)
+	}
+	close(f.gate)
+}
+
+func (f *feed) onState(s State) {
+	f.live.Store(s.Phase == PhaseLive)
+	if s.Phase == PhaseDown {
+		f.fail.Store(true)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state, f.told = s, false
+	if f.owner != nil && s.Phase != PhaseLive {
+		f.told = true
+		f.owner.onState(s)
+	}
+}
+
+func (f *feed) onPicture(p Picture) {
+	f.mu.Lock()
+	gate := f.gate
+	f.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-f.ctx.Done():
+			return
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.owner == nil || p.Received().Before(f.since) {
+		return
+	}
+	if !f.told {
+		f.told = true
+		f.owner.onState(State{Phase: PhaseLive, At: time.Now()})
+	}
+	f.owner.onPicture(p)
+}
