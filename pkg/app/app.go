@@ -51,13 +51,17 @@ type Process struct {
 	Member *fleet.Member
 	Events *events.Publisher
 	Log    *slog.Logger
+
+	crashed chan<- error
 }
 
 // Crash ends the process at once because something in it does not end by itself. Others get what it holds, and whoever
 // started it starts it again.
 func (p *Process) Crash(reason error) {
-	p.Log.Error("ending the process", slog.Any("error", reason))
-	os.Exit(exitFailed)
+	select {
+	case p.crashed <- reason:
+	default: // it ends already
+	}
 }
 
 // Main runs a service with the settings of the environment and the command line, and returns the exit code.
@@ -70,7 +74,13 @@ func Main(s Service) int {
 		// cent of all CPU (docs/benchmarks.md).
 		debug.SetGCPercent(400)
 	}
-	err := s.main(ctx, os.Args[1:], os.Environ(), os.Stderr)
+	ended, crashed := make(chan error, 1), make(chan error, 1)
+	go func() { ended <- s.main(ctx, os.Args[1:], os.Environ(), os.Stderr, crashed) }()
+	var err error
+	select {
+	case err = <-ended:
+	case err = <-crashed: // with whatever still runs
+	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
@@ -89,7 +99,7 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 // main is Main without the process around it.
-func (s Service) main(ctx context.Context, args, environ []string, stderr io.Writer) error {
+func (s Service) main(ctx context.Context, args, environ []string, stderr io.Writer, crashed chan<- error) error {
 	settings, err := s.settings(args, environ, stderr)
 	if err != nil {
 		return err
@@ -104,7 +114,7 @@ func (s Service) main(ctx context.Context, args, environ []string, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	p := &Process{Process: settings, JS: js, Events: events.NewPublisher(js, settings.Instance), Log: log}
+	p := &Process{Process: settings, JS: js, Events: events.NewPublisher(js, settings.Instance), Log: log, crashed: crashed}
 	p.Member = fleet.NewMember(js, fleet.Config{
 		Service: s.Name, Instance: settings.Instance, Region: settings.Region, Replicas: settings.Replicas, Log: log,
 		OnFence: func(e fleet.Epitaph) {

@@ -69,7 +69,7 @@ func TestALife(t *testing.T) {
 	var log output
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.main(ctx, []string{"--instance", "a-1"}, []string{"SIGHTLINE_NATS_URL=nats://u:hunter2@127.0.0.1:" + strconv.Itoa(port)}, &log)
+		ended <- s.main(ctx, []string{"--instance", "a-1"}, []string{"SIGHTLINE_NATS_URL=nats://u:hunter2@127.0.0.1:" + strconv.Itoa(port)}, &log, nil)
 	}()
 	server, err := broker.StartEmbedded(t.Context(), "127.0.0.1", port, t.TempDir())
 	if err != nil {
@@ -116,7 +116,7 @@ func TestAProcessThatIsToldToStopBeforeThereIsABroker(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
 	s := Service{Name: "infer", Run: func(context.Context, *Process) error { t.Error("it runs"); return nil }}
-	if err := s.main(ctx, nil, []string{"SIGHTLINE_NATS_URL=nats://127.0.0.1:" + strconv.Itoa(freePort(t))}, &output{}); err != nil {
+	if err := s.main(ctx, nil, []string{"SIGHTLINE_NATS_URL=nats://127.0.0.1:" + strconv.Itoa(freePort(t))}, &output{}, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -137,7 +137,7 @@ func TestBadSettingsStartNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := Service{Name: "infer", Run: func(context.Context, *Process) error { t.Error("it runs"); return nil }}
-			err := s.main(t.Context(), c.args, c.environ, &output{})
+			err := s.main(t.Context(), c.args, c.environ, &output{}, nil)
 			if _, usage := errors.AsType[*usageError](err); !usage || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%v", err)
 			}
@@ -145,7 +145,7 @@ func TestBadSettingsStartNothing(t *testing.T) {
 	}
 	var help output
 	s := Service{Name: "infer", Does: "answers"}
-	if err := s.main(t.Context(), []string{"--help"}, nil, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "infer answers.") {
+	if err := s.main(t.Context(), []string{"--help"}, nil, &help, nil); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "infer answers.") {
 		t.Errorf("%v %s", err, help.String())
 	}
 }

@@ -92,7 +92,9 @@ func generate() ([]byte, error) {
 }
 
 // pattern is a channel's subject as a stream declares it.
-func (c channel) pattern() string { return cmp.Or(c.within, parameter.ReplaceAllString(c.subject, "*")) }
+func (c channel) pattern() string {
+	return cmp.Or(c.within, parameter.ReplaceAllString(c.subject, "*"))
+}
 
 func streamOf(pattern string) (string, error) {
 	for _, s := range streams.Streams(streams.Options{}) {
