@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
@@ -73,7 +74,7 @@ func (s *Stranger) Send(ctx context.Context, jpeg []byte) (frame.Name, error) {
 			s.marks.Add(f.Name, ledger.Published, "", "")
 			return f.Name, nil
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !clock.Pause(ctx, 50*time.Millisecond) {
 			return f.Name, fmt.Errorf("publish %s: %w", f.Name, err)
 		}
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/sightline-dev/sightline/chaos/process"
 	"github.com/sightline-dev/sightline/chaos/wire"
 	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/services/camera"
@@ -214,20 +215,9 @@ func (w *World) declare(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !pause(ctx, 250*time.Millisecond) {
+		if !clock.Pause(ctx, 250*time.Millisecond) {
 			return fmt.Errorf("world: %w", err)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -379,7 +369,7 @@ func (w *World) Complete(ctx context.Context) error {
 		if len(absent) == 0 {
 			return nil
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !clock.Pause(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("world: %w: not there: %s", context.Cause(ctx), strings.Join(absent, ", "))
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -109,7 +110,7 @@ func (p *Publisher) Dropped() uint64 { return p.dropped.Load() }
 func (p *Publisher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := p.flush(ctx); err != nil {
-			pause(ctx, retryEvery)
+			clock.Pause(ctx, retryEvery)
 			continue
 		}
 		select {
@@ -124,7 +125,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		if err == nil || last.Err() != nil {
 			return err
 		}
-		pause(last, retryEvery)
+		clock.Pause(last, retryEvery)
 	}
 }
 
@@ -201,13 +202,4 @@ func (p *Publisher) publish(ctx context.Context, e Event, n uint64) error {
 		return fmt.Errorf("publish %s: %w", msg.Subject, err)
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sightline-dev/sightline/pkg/clock"
 )
 
 // gather is how long the first suspect waits for those that were redelivered with it.
@@ -72,7 +74,7 @@ func (s *Stage) offerAlone(work context.Context, noMore <-chan struct{}) {
 		if it == nil {
 			select {
 			case <-s.alone.wake:
-				pause(work, gather)
+				clock.Pause(work, gather)
 				continue
 			case <-noMore:
 			case <-work.Done():

@@ -196,14 +196,3 @@ func (h *hangs) wait(ctx context.Context, workers int) bool {
 		}
 	}
 }
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

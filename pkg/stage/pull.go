@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -49,7 +50,7 @@ func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
 			continue
 		}
 		if failures++; failures == 1 { // a reconnect
-			pause(ctx, fetchAgain)
+			clock.Pause(ctx, fetchAgain)
 			continue
 		}
 		s.complain(ctx, err)
@@ -58,7 +59,7 @@ func (s *Stage) pull(ctx, work context.Context, bind streams.Binder) {
 			consumer = c
 		}
 		cancel()
-		pause(ctx, rebindDelay)
+		clock.Pause(ctx, rebindDelay)
 	}
 }
 
@@ -73,7 +74,7 @@ func (s *Stage) bind(ctx context.Context, bind streams.Binder) (jetstream.Consum
 			return c, true
 		}
 		s.complain(ctx, err)
-		if !pause(ctx, rebindDelay) {
+		if !clock.Pause(ctx, rebindDelay) {
 			return nil, false
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/streams"
@@ -152,7 +153,7 @@ func (s *Stage) store(ctx context.Context, it *item, msg *nats.Msg) error {
 		if s.publishErrors.Add(1)%20 == 1 {
 			s.cfg.Log.WarnContext(ctx, "cannot publish, trying again", slog.String("stage", s.cfg.Name), slog.String("subject", msg.Subject), slog.Any("error", err))
 		}
-		if !pause(ctx, wait) {
+		if !clock.Pause(ctx, wait) {
 			return fmt.Errorf("publish %s: %w", msg.Subject, err)
 		}
 		if s.cfg.Member.Await(ctx) == nil && it.gone() {
@@ -211,7 +212,7 @@ func (s *Stage) ack(ctx context.Context, it *item) {
 			try, cancel := context.WithTimeout(ctx, ackTry)
 			err := m.DoubleAck(try)
 			cancel()
-			if err == nil || !pause(ctx, wait) {
+			if err == nil || !clock.Pause(ctx, wait) {
 				return err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/streams"
@@ -186,7 +187,7 @@ func (g *gapTeller) run(ctx context.Context) {
 			case <-ctx.Done():
 			}
 		} else {
-			wait(ctx, outboxRetryTo)
+			clock.Pause(ctx, outboxRetryTo)
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)

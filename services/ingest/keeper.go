@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/lease"
@@ -56,7 +57,7 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 				s.deps.Log.WarnContext(ctx, "cannot claim camera", slog.String("camera", cfg.Name), slog.Any("error", err))
 			}
 			if _, taken := s.holders.Holder(cfg.Name); !taken || !errors.Is(err, lease.ErrHeld) { // else there is news when it is free
-				wait(ctx, claimAgain)
+				clock.Pause(ctx, claimAgain)
 			}
 			continue
 		}
@@ -319,7 +320,7 @@ func (s *Service) reclaim(ctx, capture context.Context, camera string, lost *ten
 				return nil, h.Since
 			}
 		}
-		wait(ctx, claimAgain)
+		clock.Pause(ctx, claimAgain)
 	}
 	return nil, lost.unsure()
 }
@@ -329,7 +330,7 @@ func (s *Service) reclaim(ctx, capture context.Context, camera string, lost *ten
 func (s *Service) successor(ctx context.Context, camera string, lost *tenure) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, successorTimeout)
 	defer cancel()
-	for ; ctx.Err() == nil; wait(ctx, claimAgain) {
+	for ; ctx.Err() == nil; clock.Pause(ctx, claimAgain) {
 		stream, err := s.deps.JS.Stream(ctx, streams.Events)
 		if err != nil {
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/streams"
@@ -168,7 +169,7 @@ func (o *outbox) send(ctx context.Context, f outgoing) {
 			o.account(f)
 			return
 		}
-		wait(ctx, pause)
+		clock.Pause(ctx, pause)
 	}
 }
 
@@ -197,13 +198,4 @@ func (o *outbox) message(f outgoing) *nats.Msg {
 	f.facts.Encode(msg.Header)
 	msg.Header[jetstream.MsgIDHeader] = []string{f.facts.Name.String()}
 	return msg
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

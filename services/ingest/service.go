@@ -35,6 +35,7 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
@@ -155,7 +156,7 @@ const beginAgain = 500 * time.Millisecond
 
 // insist does something until it succeeds. It returns false when ctx ends.
 func (s *Service) insist(ctx context.Context, do func() error) bool {
-	for told := false; ctx.Err() == nil; wait(ctx, beginAgain) {
+	for told := false; ctx.Err() == nil; clock.Pause(ctx, beginAgain) {
 		err := do()
 		if err == nil {
 			return true

@@ -115,7 +115,7 @@ func (t *tenure) keep(ctx context.Context) error {
 			t.doubts++
 			t.mu.Unlock()
 			t.signal()
-			wait(ctx, renewAgain)
+			clock.Pause(ctx, renewAgain)
 		}
 	}
 }

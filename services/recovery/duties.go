@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
@@ -68,6 +69,6 @@ func (s *Service) perform(ctx context.Context, d duty, lead lease.Leadership) {
 		if err := d.run(ctx, lead); err != nil && ctx.Err() == nil {
 			s.deps.Log.WarnContext(ctx, "a duty ended, beginning again", slog.String("duty", d.name), slog.Any("error", err))
 		}
-		wait(ctx, time.Second)
+		clock.Pause(ctx, time.Second)
 	}
 }

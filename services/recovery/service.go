@@ -220,12 +220,3 @@ func (s *Service) lastToken(ctx context.Context) (uint64, error) {
 	}
 	return parseToken(e.Facts[factToken]), nil
 }
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}

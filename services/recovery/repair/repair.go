@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
@@ -116,7 +117,7 @@ func (r *Repair) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-back:
 		case <-r.wake:
-			pause(ctx, gather)
+			clock.Pause(ctx, gather)
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -169,13 +170,4 @@ type once struct{ js jetstream.JetStream }
 
 func (o once) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	return o.js.PublishMsg(ctx, msg, append(opts, jetstream.WithRetryAttempts(0))...)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

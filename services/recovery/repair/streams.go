@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -129,7 +130,7 @@ func (r *Repair) remember(target string, created time.Time, messages uint64) {
 func (r *Repair) recreate(ctx context.Context, name string, began time.Time, first bool) *jetstream.StreamInfo {
 	cause, deleted := "missing", r.wasDeleted(name)
 	if !deleted && !first { // the sweep may have been faster than the news
-		pause(ctx, gather)
+		clock.Pause(ctx, gather)
 		deleted = r.wasDeleted(name)
 	}
 	if deleted {
