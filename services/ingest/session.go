@@ -40,7 +40,7 @@ type SessionConfig struct {
 	Redactor Redactor // of the camera's URL; the details of states pass through it
 
 	BackoffMin   time.Duration // first pause between attempts; default 250 ms
-	BackoffMax   time.Duration // longest pause between attempts; default 5 s
+	BackoffMax   time.Duration // longest pause between attempts; default 3 s: a camera is seen within 5 s of its return
 	HealthyAfter time.Duration // being live for so long starts the pauses anew; default 10 s
 
 	// StallTimeout is how long a camera may stay without an access unit once the first has come; default 2 s. After
@@ -62,7 +62,7 @@ func (c *SessionConfig) setDefaults() {
 		value time.Duration
 	}{
 		{&c.BackoffMin, 250 * time.Millisecond},
-		{&c.BackoffMax, 5 * time.Second},
+		{&c.BackoffMax, 3 * time.Second},
 		{&c.HealthyAfter, 10 * time.Second},
 		{&c.StallTimeout, 2 * time.Second},
 		{&c.ConnectTimeout, 10 * time.Second},

@@ -263,7 +263,7 @@ func TestSessionEndsAtOnce(t *testing.T) {
 func TestSessionConfigIsChecked(t *testing.T) {
 	_, err := ingest.NewSession(ingest.SessionConfig{BackoffMin: 9 * time.Second, StallTimeout: -1})
 	const want = "session: Source, NewDecoder and OnPicture are required\n" +
-		"BackoffMin is 9s, more than BackoffMax 5s\ntimes and sizes must not be negative"
+		"BackoffMin is 9s, more than BackoffMax 3s\ntimes and sizes must not be negative"
 	if err == nil || err.Error() != want || ingest.CauseOf(err) != ingest.CauseConfig {
 		t.Errorf("error is %v, want %s", err, want)
 	}
