@@ -40,9 +40,6 @@ func restartNATS(_ context.Context, r *Round) error {
 	return node.Terminate()
 }
 
-// away is how long a node of a cluster stays dead.
-const away = 11 * time.Second
-
 // A post is something that one node of a cluster leads: a stream, or a consumer of it.
 type post struct{ stream, consumer string }
 
@@ -89,7 +86,7 @@ func killNode(ctx context.Context, r *Round, leader bool) error {
 	if err := victim.Kill(); err != nil {
 		return err
 	}
-	waited := last(ctx, away)
+	waited := r.borne(ctx)
 	r.Aside("start " + victim.Name)
 	victim.Release()
 	healthy, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -13,7 +13,7 @@ func cuts() []Fault {
 		return func(ctx context.Context, r *Round) error { return cutIngest(ctx, r, d) }
 	}
 	return []Fault{
-		{Name: "cut-5s", Title: "cut ingest from NATS for 5 s", World: world.Single, Rounds: 4, Target: 2 * time.Second, From: "heal", Weight: 2, Drops: true, Inject: cut(5 * time.Second)},
+		{Name: "cut-5s", Title: "cut ingest from NATS for 5 s", World: world.Single, Rounds: 3, Target: 2 * time.Second, From: "heal", Weight: 2, Drops: true, Inject: cut(5 * time.Second)},
 		{Name: "cut-60s", Title: "cut ingest from NATS for 60 s", World: world.Single, Rounds: 2, Target: 2 * time.Second, From: "heal", Drops: true, Inject: cut(time.Minute)},
 	}
 }

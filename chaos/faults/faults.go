@@ -141,6 +141,31 @@ func last(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// The bounds of how long somebody stays dead whose return is a phase of its own: until the others have been steady for a
+// while, so that the recovery is not cut short by the return.
+const (
+	steadyFor = 1500 * time.Millisecond
+	deadLeast = steadyFor + time.Second
+	deadMost  = 20 * time.Second
+	lookAgain = 50 * time.Millisecond
+)
+
+// borne waits until the system is steady without the one that was killed just now, or for deadMost.
+func (r *Round) borne(ctx context.Context) error {
+	if err := last(ctx, deadLeast); err != nil {
+		return err
+	}
+	for began := time.Now(); time.Since(began) < deadMost-deadLeast; {
+		if len(r.World.Meter.Unsteady(time.Now(), steadyFor)) == 0 {
+			return nil
+		}
+		if err := last(ctx, lookAgain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // between draws a duration.
 func (r *Round) between(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(r.Rand.Int64N(int64(hi-lo)))

@@ -163,13 +163,10 @@ func killIngest(ctx context.Context, r *Round) error {
 		return err
 	}
 	// The others must bear it alone. Its return is an event of its own: cameras move once more.
-	waited := last(ctx, ingestAway)
+	waited := r.borne(ctx)
 	r.Mark(victim.Instance + " returns")
 	return waited
 }
-
-// ingestAway is how long an ingest stays dead.
-const ingestAway = 5 * time.Second
 
 func killLeader(ctx context.Context, r *Round) error {
 	name, err := r.World.Holder(ctx, recoveryLease)

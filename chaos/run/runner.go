@@ -383,6 +383,9 @@ func (r *runner) compare(ctx context.Context) ([]audit.Finding, error) {
 	defer cancel()
 	mark := r.w.Facts.Now()
 	missing, err := r.w.Reader.Settle(ctx, mark, r.w.EveryFrame(), world.Model, r.missing, dropPatience)
+	for err != nil && sleep(ctx, time.Second) { // a broker that elects a leader answers nobody
+		missing, err = r.w.Reader.Settle(ctx, mark, r.w.EveryFrame(), world.Model, r.missing, dropPatience)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -394,7 +397,10 @@ func (r *runner) compare(ctx context.Context) ([]audit.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.w.Reader.Read(ctx); err != nil {
+	for err = r.w.Reader.Read(ctx); err != nil && sleep(ctx, time.Second); {
+		err = r.w.Reader.Read(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if unreadable > 0 {
@@ -413,9 +419,14 @@ func (r *runner) close(ctx context.Context) {
 	for _, x := range r.w.Of(world.Ingest) {
 		x.Stop(settleWithin / 4)
 	}
+	var open []string // as of the last time that both could be read
 	for {
 		found, err := r.compare(ctx)
-		var open []string
+		if err == nil {
+			open = nil
+		} else if len(open) == 0 {
+			open = []string{err.Error()}
+		}
 		for _, d := range found {
 			answers := r.w.Facts.Answers(d.Camera, d.Model)
 			if d.Books.InFlight > 0 || d.Books.Predicted != answers || d.Unbalanced {
@@ -425,9 +436,6 @@ func (r *runner) close(ctx context.Context) {
 		if err == nil && len(open) == 0 {
 			r.say("nothing in flight, books and PREDICTIONS agree")
 			return
-		}
-		if err != nil {
-			open = append(open, err.Error())
 		}
 		if !sleep(ctx, time.Second) {
 			r.problem("%s broker: after the cameras stopped: %s", r.w.Kind, strings.Join(open, "; "))

@@ -27,6 +27,10 @@ type question struct {
 	end           time.Time // see asked
 }
 
+// outage is how much later than what it tells of a record may be stored: while LEDGER cannot be written reporters keep
+// what they have to say.
+const outage = time.Minute
+
 // askAgain is when an Auditor looks up again what it did not find.
 const askAgain = 30 * time.Second
 
@@ -173,7 +177,7 @@ func (b *Books) questions(at moment) []question {
 					since = e.clock.last()
 				}
 				if !since.IsZero() {
-					q.since = since.Add(-at.pace.explain())
+					q.since = since.Add(-at.pace.explain() - outage)
 				}
 				out = append(out, q)
 			}
@@ -192,9 +196,14 @@ func (e *epoch) unexplained(q *question, v verdict, at moment) Ranges {
 	heard := e.clock.last()
 	ended := !heard.IsZero() && at.now.Sub(heard) > at.pace.explain()
 	fresh := ended && !before.end.Equal(heard)
-	for _, f := range v.fates { // who died may have answered before
-		if f.concluded && (fresh || f.reason == reasonWorkerDied) {
+	inHand := e.inHandOfTheDead()
+	for _, f := range v.fates { // who died, or was cut off, may have answered before
+		switch {
+		case !f.concluded:
+		case fresh, f.reason == reasonWorkerDied, f.reason == reasonReturned:
 			frames.AddAll(f.frames)
+		default: // nor did he tell of the last that he took
+			frames.AddAll(f.frames.And(inHand))
 		}
 	}
 	if at.audited && at.now.Sub(before.at) < askAgain {
@@ -206,7 +215,7 @@ func (e *epoch) unexplained(q *question, v verdict, at moment) Ranges {
 	if fresh {
 		known := e.captured.Last()
 		frames.Add(known+1, known+explainTail)
-		q.until = heard.Add(at.pace.explain())
+		q.until = heard.Add(at.pace.explain() + outage)
 	}
 	return frames
 }

@@ -137,3 +137,65 @@ func answer(t *testing.T, js jetstream.JetStream, name string) {
 		t.Fatal(err)
 	}
 }
+
+// A worker answers a live frame and dies before it tells that it took it. The epoch goes on, and the frame looks evicted:
+// it is looked up all the same, because the worker's death is known.
+func TestExplainTheLastAnswerOfAWorkerThatDied(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	answer(t, js, "cam/1/4")
+	now := time.Now()
+	b := Books{audited: true}
+	record := func(after time.Duration, stage string, entries ...Entry) {
+		b.Apply(Record{
+			Camera: "cam", Epoch: 1, Stage: stage, Instance: stage + "-1", Run: now.Add(-time.Hour).UnixMilli(), At: now.Add(after),
+			Route: &Route{Delivery: streams.Freshest, Models: []string{"m"}, MaxAge: time.Second}, Entries: entries,
+		})
+	}
+	seen := func(frames ...[2]uint64) []Entry {
+		r := Ranges(frames)
+		return []Entry{
+			{Mark: Captured, Frames: r},
+			{Mark: Published, Frames: r},
+			{Mark: Taken, Frames: r},
+			{Mark: Forwarded, Model: "m", Frames: r},
+		}
+	}
+	record(0, "infer", append(seen([2]uint64{1, 4}), Entry{Mark: Taken, Model: "m", Frames: Ranges{{1, 3}}}, Entry{Mark: Predicted, Model: "m", Frames: Ranges{{1, 3}}})...)
+	b.Befall(Incident{Kind: WorkerEnded, Stage: "infer", Instance: "infer-1", At: now.Add(100 * time.Millisecond)})
+	for s := 1; s <= 20; s++ {
+		n := uint64(4 + s)
+		record(time.Duration(s)*time.Second, "other", append(seen([2]uint64{n, n}), Entry{Mark: Taken, Model: "m", Frames: Ranges{{n, n}}}, Entry{Mark: Predicted, Model: "m", Frames: Ranges{{n, n}}})...)
+	}
+	at := now.Add(21 * time.Second)
+	if l := b.Lines(at, nil); l[0].Predicted != 23 || l[0].Superseded != 1 {
+		t.Fatalf("before: %s", figures(l[0]))
+	}
+	if err := b.explain(t.Context(), js, at, nil); err != nil {
+		t.Fatal(err)
+	}
+	if l := b.Lines(at, nil); l[0].Predicted != 24 || !l[0].Balanced() {
+		t.Errorf("after: %s", figures(l[0]))
+	}
+}
+
+// While LEDGER could not be written, answers could: what was told late is looked up early enough.
+func TestExplainWhatWasToldLate(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	answer(t, js, "cam/1/1")
+	told := time.Now().Add(outage / 2)
+	b := Books{audited: true}
+	b.Apply(Record{
+		Camera: "cam", Epoch: 1, At: told, Route: &Route{Delivery: streams.EveryFrame, Models: []string{"m"}},
+		Entries: []Entry{{Mark: Captured, Frames: Ranges{{1, 1}}}},
+	})
+	none := func(string, string) uint64 { return 0 }
+	at := told.Add(20 * time.Second)
+	if err := b.explain(t.Context(), js, at, none); err != nil {
+		t.Fatal(err)
+	}
+	if l := b.Lines(at, none); l[0].Predicted != 1 || !l[0].Balanced() {
+		t.Errorf("%s", figures(l[0]))
+	}
+}

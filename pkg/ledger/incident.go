@@ -157,6 +157,17 @@ type reach struct {
 	upTo  uint64
 }
 
+// inHandOfTheDead are the frames that a worker which died may have had in its hands.
+func (e *epoch) inHandOfTheDead() Ranges {
+	var out Ranges
+	for i, n := range e.reach {
+		if i.Kind == WorkerEnded {
+			out.Add(n.after+1, n.upTo)
+		}
+	}
+	return out
+}
+
 func (e *epoch) concerns(i Incident, camera string, d streams.Delivery) bool {
 	if i.Kind == StreamPurged {
 		if i.purges(d, camera, "") {
