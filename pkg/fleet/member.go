@@ -23,6 +23,9 @@ const (
 	beatTimeout = 800 * time.Millisecond
 	// storeTimeout is how long the bucket may take to store an entry.
 	storeTimeout = 400 * time.Millisecond
+	// refusedFor is how long a beat that was not answered says something of the bucket: longer than it takes to the end of
+	// the next one.
+	refusedFor = 3 * time.Second
 	// doubtFor bounds how long a worker acts without a lease: well below the time for which repeats are recognised.
 	doubtFor = 30 * time.Second
 	// silentFor is how long an entry that bears this worker's name must not change before it is taken over: its process
@@ -242,7 +245,7 @@ func (m *Member) Await(ctx context.Context) error {
 		if clock.Since(last) < FreshFor {
 			return nil
 		}
-		if clock.Since(refused) < FreshFor && clock.Since(last) < doubtFor && m.InTouch(last, refused) {
+		if clock.Since(refused) < refusedFor && clock.Since(last) < doubtFor && m.InTouch(last, refused) {
 			return nil
 		}
 		select {
