@@ -73,6 +73,7 @@ type Member struct {
 	beating  sync.Mutex // one beat at a time; guards self and revision
 	self     Worker
 	revision uint64
+	asked    time.Time // when the last beat was sent that was not stored
 	began    time.Time // of what is being tried in vain, if anything is
 	told     bool      // that it is in vain
 	joined   bool      // whether the entry has been this incarnation's
@@ -266,7 +267,7 @@ func (m *Member) beat(ctx context.Context) error {
 	defer m.beating.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	sent := time.Now()
+	m.asked = time.Time{}
 	err := m.write(ctx)
 	defer m.tell()
 	defer func() { m.complain(ctx, err) }()
@@ -284,8 +285,8 @@ func (m *Member) beat(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		if !errors.Is(err, ErrNameTaken) {
-			m.doubt(sent)
+		if !errors.Is(err, ErrNameTaken) && !m.asked.IsZero() {
+			m.doubt(m.asked)
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			m.restore(context.WithoutCancel(ctx))
@@ -367,9 +368,14 @@ func (m *Member) write(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	asked := time.Now()
 	ack, err := m.js.PublishMsg(ctx, &nats.Msg{Subject: subject(m.Key()), Header: nats.Header{}, Data: data},
 		jetstream.WithExpectLastSequencePerSubject(m.revision), jetstream.WithMsgTTL(streams.WorkerTTL), jetstream.WithRetryAttempts(0))
 	if err != nil {
+		// An attempt that had no time left says nothing of the bucket: it is this process that was slow.
+		if timely := !errors.Is(err, context.DeadlineExceeded) || time.Since(asked) >= storeTimeout/2; timely && !streams.Conflict(err) {
+			m.asked = asked
+		}
 		return err
 	}
 	m.revision, m.joined = ack.Sequence, true
