@@ -200,9 +200,9 @@ func (w *Wire) carry(near net.Conn) {
 	}
 	w.mu.Lock()
 	p.far = far
-	closed := w.closed
+	over := w.closed || w.listener == nil
 	w.mu.Unlock()
-	if closed {
+	if over {
 		p.reset()
 		return
 	}
@@ -242,7 +242,7 @@ func (w *Wire) copy(to, from net.Conn) {
 func (w *Wire) add(p *pair) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if w.closed || w.listener == nil { // accepted a moment before a Refuse
 		return false
 	}
 	w.pairs[p] = struct{}{}
