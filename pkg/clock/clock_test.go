@@ -19,7 +19,7 @@ func slept(t *testing.T, now time.Time, d time.Duration) time.Time {
 	}
 	(*layout)(unsafe.Pointer(&from)).ext += int64(d)
 	if now.Sub(from) != 0 || now.Round(0).Sub(from.Round(0)) != d {
-		t.Skip("time.Time is laid out in another way")
+		t.Fatal("time.Time is laid out in another way: the test must be, too")
 	}
 	return from
 }

@@ -449,6 +449,20 @@ func TestWhoeverWaitedInWorkersThatWereKilledIsAnswered(t *testing.T) {
 // A living worker that is slow to beat, but not silent for so long that it counts as dead, keeps what it has.
 func TestWhatASlowWorkerTookStaysWithIt(t *testing.T) {
 	t.Parallel()
+	const attempts = 5 // a busy machine may take longer than it takes to die
+	for range attempts {
+		slow := false
+		t.Run("attempt", func(t *testing.T) { slow = staysWithASlowWorker(t) })
+		if slow || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("in %d attempts the worker was silent for so long that it counted as dead", attempts)
+}
+
+// staysWithASlowWorker reports whether the worker was slow and nothing worse.
+func staysWithASlowWorker(t *testing.T) bool {
+	t.Helper()
 	r := newRig(t)
 	r.recover("r0")
 	r.leads()
@@ -476,9 +490,10 @@ func TestWhatASlowWorkerTookStaysWithIt(t *testing.T) {
 	<-b.hang
 	e := r.event(kindDead, "a")
 	if b.entry().State != fleet.Alive {
-		t.Skip("this machine took longer than it takes to die")
+		return false
 	}
 	if e.Facts["searched.FRAMES"] != "" || len(mine) != 2 {
 		t.Errorf("%d with a living worker, event %+v", len(mine), e)
 	}
+	return true
 }
