@@ -211,7 +211,7 @@ func TestSessionForgetsItsBackoffAfterAHealthyTime(t *testing.T) {
 		limit time.Duration
 	}{
 		{"12 s of pictures", 300, 250 * time.Millisecond},
-		{"2 s of pictures", 50, 4 * time.Second},
+		{"2 s of pictures", 50, 3 * time.Second}, // the longest pause
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
