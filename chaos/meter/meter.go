@@ -222,19 +222,27 @@ func Worst(damages []Damage) Damage {
 // Span is a stretch of time.
 type Span struct{ From, To time.Time }
 
-// Covered counts the whole seconds between from and to in which a frame of the camera was captured that was answered, or
-// that lie within one of the gaps; and how many seconds there are. Live counts those in which an answer arrived.
-func (m *Meter) Covered(camera string, from, to time.Time, gaps []Span) (covered, live, seconds int) {
+// Coverage is what became of the whole seconds of a camera.
+type Coverage struct {
+	// Covered are those in which a frame was captured that was answered, or that lie within a gap, Live those in which an
+	// answer arrived.
+	Covered, Live, Seconds int
+	// Missing are those that are not covered: their beginnings.
+	Missing []time.Time
+}
+
+// Coverage is that of a camera between two times, with these gaps.
+func (m *Meter) Coverage(camera string, from, to time.Time, gaps []Span) Coverage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := m.cameras[camera]
 	if t == nil {
-		return 0, 0, 0
+		return Coverage{}
 	}
-	seconds = int(to.Sub(from) / time.Second)
-	answered, arrived := make([]bool, seconds), make([]bool, seconds)
+	c := Coverage{Seconds: int(to.Sub(from) / time.Second)}
+	answered, arrived := make([]bool, c.Seconds), make([]bool, c.Seconds)
 	tick := func(in []bool, at time.Time) {
-		if i := int(at.Sub(from) / time.Second); !at.Before(from) && i < seconds {
+		if i := int(at.Sub(from) / time.Second); !at.Before(from) && i < c.Seconds {
 			in[i] = true
 		}
 	}
@@ -242,16 +250,18 @@ func (m *Meter) Covered(camera string, from, to time.Time, gaps []Span) (covered
 		tick(answered, a.Captured)
 		tick(arrived, a.At)
 	}
-	for i := range seconds {
+	for i := range c.Seconds {
 		begin := from.Add(time.Duration(i) * time.Second)
 		end := begin.Add(time.Second)
 		gap := slices.ContainsFunc(gaps, func(g Span) bool { return !g.From.After(begin) && !g.To.Before(end) })
 		if answered[i] || gap {
-			covered++
+			c.Covered++
+		} else {
+			c.Missing = append(c.Missing, begin)
 		}
 		if arrived[i] || gap {
-			live++
+			c.Live++
 		}
 	}
-	return covered, live, seconds
+	return c
 }

@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -91,14 +92,14 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func TestCovered(t *testing.T) {
+func TestCoverage(t *testing.T) {
 	m := door()
 	feed(m, 100, 3000)
 	feed(m, 7100, 10000)
 	m.Add("door", meter.Arrival{Frame: "late", At: at(8000), Captured: at(3500)}) // answers second 3, which was not live
 	gaps := []meter.Span{{From: at(4900), To: at(6200)}}                          // all of second 5, not all of 4 and 6
-	covered, live, seconds := m.Covered("door", at(0), at(10000), gaps)
-	if covered != 8 || live != 7 || seconds != 10 {
-		t.Errorf("%d covered, %d live of %d seconds; want 8, 7 of 10", covered, live, seconds)
+	c := m.Coverage("door", at(0), at(10000), gaps)
+	if c.Covered != 8 || c.Live != 7 || c.Seconds != 10 || !slices.Equal(c.Missing, []time.Time{at(4000), at(6000)}) {
+		t.Errorf("%+v; want 8 covered, 7 live of 10", c)
 	}
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sightline-dev/sightline/chaos/faults"
@@ -76,16 +77,33 @@ func (r *runner) atRandom(ctx context.Context, kind world.Kind, d time.Duration)
 		row.Failures = append(row.Failures, err.Error())
 	}
 	for _, c := range r.w.Cameras {
-		covered, live, seconds := r.w.Meter.Covered(c.Name, began, ended, r.excused(tried, c.Name, ended))
-		row.Availability.Covered += covered
-		row.Availability.Live += live
-		row.Availability.Seconds += seconds
-		if covered < seconds {
-			row.Details = append(row.Details, fmt.Sprintf("%s: %d of %d seconds covered, %d live", c.Name, covered, seconds, live))
+		v := r.w.Meter.Coverage(c.Name, began, ended, r.excused(tried, c.Name, ended))
+		row.Availability.Covered += v.Covered
+		row.Availability.Live += v.Live
+		row.Availability.Seconds += v.Seconds
+		if len(v.Missing) > 0 {
+			row.Details = append(row.Details, fmt.Sprintf("%s: %d of %d seconds covered, %d live; missing: %s", c.Name, v.Covered, v.Seconds, v.Live, blame(row.Rounds, v.Missing)))
 		}
 	}
 	r.judge(ctx, row)
 	return row
+}
+
+// blame says how long after which fault seconds are missing.
+func blame(rounds []*report.Round, missing []time.Time) string {
+	out := make([]string, 0, len(missing))
+	for _, second := range missing {
+		after := "no fault"
+		for _, x := range rounds {
+			for _, p := range x.Phases {
+				if p.At.Before(second.Add(time.Second)) {
+					after = fmt.Sprintf("%s, %.1f s after %q", x.Notes[0], second.Sub(p.At).Seconds(), p.Name)
+				}
+			}
+		}
+		out = append(out, after)
+	}
+	return strings.Join(out, "; ")
 }
 
 // excused are the gap records of a camera that concern a time at which the schedule itself had taken it away.

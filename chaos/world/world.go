@@ -115,16 +115,20 @@ type World struct {
 	close context.CancelFunc
 }
 
-// cameraNames are two cameras of each delivery.
-func cameraNames() []struct {
+// what is one of the cameras that are watched.
+type what struct {
 	name     string
 	delivery streams.Delivery
-} {
-	return []struct {
-		name     string
-		delivery streams.Delivery
-	}{
-		{"every-1", streams.EveryFrame}, {"every-2", streams.EveryFrame}, {"fresh-1", streams.Freshest}, {"fresh-2", streams.Freshest},
+	standby  bool
+}
+
+// watched are two cameras of each delivery; one of the two has a standby.
+func watched() []what {
+	return []what{
+		{"every-1", streams.EveryFrame, false},
+		{"every-2", streams.EveryFrame, true},
+		{"fresh-1", streams.Freshest, false},
+		{"fresh-2", streams.Freshest, true},
 	}
 }
 
@@ -174,7 +178,7 @@ func (w *World) start(ctx, life context.Context) error {
 
 // connect declares the streams and begins to listen.
 func (w *World) connect(ctx, life context.Context) error {
-	nc, err := broker.Connect(w.Nodes.URL(), "chaos", nil)
+	nc, err := broker.Connect(broker.Config{URL: w.Nodes.URL(), Name: "chaos"})
 	if err != nil {
 		return fmt.Errorf("world: %w", err)
 	}
@@ -185,17 +189,17 @@ func (w *World) connect(ctx, life context.Context) error {
 	if err := w.declare(ctx); err != nil {
 		return err
 	}
-	watched := make([]meter.Camera, 0, 4)
-	for _, c := range cameraNames() {
-		watched = append(watched, meter.Camera{Name: c.name, FPS: FPS})
+	cameras := make([]meter.Camera, 0, len(watched()))
+	for _, c := range watched() {
+		cameras = append(cameras, meter.Camera{Name: c.name, FPS: FPS})
 	}
-	w.Meter = meter.New(watched)
+	w.Meter = meter.New(cameras)
 	w.Reader = audit.NewReader(w.JS, w.Facts)
 	if w.Fleet, err = fleet.Follow(life, w.JS, "", slog.New(slog.DiscardHandler)); err != nil {
 		return fmt.Errorf("world: %w", err)
 	}
 	for _, n := range w.Nodes.Nodes {
-		tap, err := broker.Connect("nats://"+n.Addr, "chaos-tap-"+n.Name, nil)
+		tap, err := broker.Connect(broker.Config{URL: "nats://" + n.Addr, Name: "chaos-tap-" + n.Name})
 		if err != nil {
 			return fmt.Errorf("world: %w", err)
 		}
@@ -230,7 +234,7 @@ func (w *World) startCameras(ctx, life context.Context) error {
 		return fmt.Errorf("world: %w", err)
 	}
 	file := &config.File{Models: w.cfg.Models}
-	for i, c := range cameraNames() {
+	for i, c := range watched() {
 		s, err := camera.New(camera.Config{Footage: footage, NoUDP: true, Seed: uint64(i)})
 		if err != nil {
 			return fmt.Errorf("world: %w", err)
@@ -259,7 +263,7 @@ func (w *World) startCameras(ctx, life context.Context) error {
 		u.Host = line.Addr()
 		settings := config.DefaultCamera()
 		settings.Name, settings.Models, settings.FPS, settings.Delivery = c.name, []string{Model}, FPS, c.delivery
-		settings.Transport = config.TransportTCP
+		settings.Transport, settings.Standby = config.TransportTCP, c.standby
 		if c.delivery == streams.EveryFrame {
 			settings.MaxAge = 0
 		}

@@ -82,6 +82,8 @@ type Camera struct {
 	ROI        frame.ROI
 	Priority   int
 	StallAfter time.Duration
+	// Standby keeps a second ingest instance connected to the camera.
+	Standby bool
 	// JPEGQuality is that of the frames that ingest publishes.
 	JPEGQuality int
 	TLS         TLS

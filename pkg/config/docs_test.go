@@ -132,7 +132,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	}
 	p := DefaultProcess()
 	for name, got := range map[string]string{
-		"SIGHTLINE_CONFIG": p.Config, "SIGHTLINE_NATS_URL": p.NATS.String(), "SIGHTLINE_LOG_FORMAT": p.LogFormat,
+		"SIGHTLINE_CONFIG": p.Config, "SIGHTLINE_NATS_URL": p.NATS.String(), "SIGHTLINE_LOG_FORMAT": p.LogFormat, "SIGHTLINE_HTTP": p.HTTP,
 		"SIGHTLINE_REPLICAS": strconv.Itoa(p.Replicas), "SIGHTLINE_LOG_LEVEL": strings.ToLower(slog.Level.String(p.LogLevel)),
 	} {
 		i := slices.IndexFunc(processVariables(), func(v variable) bool { return v.name == name })

@@ -62,9 +62,10 @@ func connectionKeys() []key {
 	return []key{
 		{name: "transport", def: "auto", allowed: "`auto`, `tcp` or `udp`", example: "tcp", doc: "how media travels; `auto` tries TCP, takes UDP when the camera will not or nothing arrives, and remembers", read: word(func(d *draft, v string) { d.Transport = Transport(v) }), text: func(c Camera) string { return string(c.Transport) }},
 		{name: "stall_after", def: "2s", allowed: "500ms to 10m", example: "10s", doc: "without a frame for so long the camera is stalled and connected anew", read: length(func(d *draft, v duration) { d.StallAfter = nanoseconds(v) }), text: func(c Camera) string { return short(c.StallAfter) }},
+		{name: "standby", def: "false", allowed: "`true` or `false`", example: "true", doc: "`true` keeps a second ingest instance connected, which looks on at once when the first one dies; the camera sends everything twice", read: boolean(func(d *draft, v bool) { d.Standby = v }), text: func(c Camera) string { return boolText(c.Standby) }},
 		{name: "tls", def: "the system's authorities", allowed: "`{ca: file, insecure: true}`", example: "{ca: site-ca.pem}", doc: "only with `rtsps://`: a PEM file of authorities, beside this file, or no check at all", read: readTLS, text: tlsText},
 		{name: "labels", def: "none", allowed: "up to 16 `key: text`", example: "{site: north}", doc: "for people and dashboards; added to those of `defaults`", read: readLabels, text: labelsText},
-		{name: "enabled", def: "true", allowed: "`true` or `false`", example: "false", doc: "`false` keeps the settings and leaves the camera alone", read: readEnabled, text: func(c Camera) string { return boolText(c.Enabled) }},
+		{name: "enabled", def: "true", allowed: "`true` or `false`", example: "false", doc: "`false` keeps the settings and leaves the camera alone", read: boolean(func(d *draft, v bool) { d.Enabled = v }), text: func(c Camera) string { return boolText(c.Enabled) }},
 	}
 }
 

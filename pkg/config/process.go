@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
@@ -19,6 +20,12 @@ type Process struct {
 	Config string
 	// NATS is the broker, or several with commas between them.
 	NATS URL
+	// NKey is the path of the seed file that says to the broker who this process is; empty says nothing.
+	NKey string
+	// CA is the path of the authorities' certificates (PEM) of tls:// brokers; empty is the system's.
+	CA string
+	// HTTP is where the process answers questions about itself, host:port, or [HTTPOff].
+	HTTP string
 	// Instance tells replicas of a service apart.
 	Instance string
 	// DataDir is where the embedded broker keeps its files; empty is a folder for each sightline.yaml below the user's data.
@@ -47,12 +54,15 @@ const (
 	LogJSON = "json"
 )
 
+// HTTPOff is the address of a process that answers no questions.
+const HTTPOff = "off"
+
 // DefaultProcess is the settings of a process to which nothing is said. The instance is the machine's name.
 func DefaultProcess() Process {
 	nats, _ := ParseServers("nats://127.0.0.1:4222")
 	host, _ := os.Hostname()
 	return Process{
-		Config: "sightline.yaml", NATS: nats, Instance: instanceName(host),
+		Config: "sightline.yaml", NATS: nats, HTTP: HTTPOff, Instance: instanceName(host),
 		LogLevel: slog.LevelInfo, LogFormat: LogText, Replicas: 1, Models: "models", Capacity: defaultCapacity,
 	}
 }
@@ -79,6 +89,9 @@ func processVariables() []variable {
 	return []variable{
 		{"SIGHTLINE_CONFIG", "sightline.yaml", "a path", "the file of cameras", func(p *Process, v string) (string, string) { p.Config = v; return "", "" }},
 		{"SIGHTLINE_NATS_URL", "nats://127.0.0.1:4222", "`nats://`, `tls://`, `ws://` or `wss://`, commas between several", "the broker", setNATS},
+		{"SIGHTLINE_NATS_NKEY", "none", "a path", "the NKEY seed that says to the broker who this process is", func(p *Process, v string) (string, string) { p.NKey = v; return "", "" }},
+		{"SIGHTLINE_NATS_CA", "the system's", "a path", "the authorities (PEM) that may vouch for a `tls://` broker", func(p *Process, v string) (string, string) { p.CA = v; return "", "" }},
+		{"SIGHTLINE_HTTP", HTTPOff, "`host:port` or `off`", "where a service answers `/livez`, `/readyz` and `/status`", setHTTP},
 		{"SIGHTLINE_INSTANCE", "the machine's name", "1 to 63 letters, digits, `-`, `_`", "tells replicas of a service apart", setInstance},
 		{"SIGHTLINE_DATA_DIR", "below the user's data folder", "a path", "where the embedded broker keeps its files", func(p *Process, v string) (string, string) { p.DataDir = v; return "", "" }},
 		{"SIGHTLINE_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", "the least level that is logged", setLogLevel},
@@ -100,6 +113,18 @@ func setNATS(p *Process, v string) (message, hint string) {
 		return "is not the URL of a broker", "write nats://host:4222, with commas between several; percent-encode special characters of a password"
 	}
 	p.NATS = servers
+	return "", ""
+}
+
+// setHTTP wants a host: what listens everywhere shall say so.
+func setHTTP(p *Process, v string) (message, hint string) {
+	if v != HTTPOff {
+		host, port, err := net.SplitHostPort(v)
+		if n, bad := strconv.Atoi(port); err != nil || bad != nil || host == "" || n < 1 || n > 65535 {
+			return "is not an address", "write off, 127.0.0.1:8080, or 0.0.0.0:8080 for every interface"
+		}
+	}
+	p.HTTP = v
 	return "", ""
 }
 
@@ -180,6 +205,7 @@ func (p Process) Validate() error {
 		set         func(*Process, string) (string, string)
 	}{
 		{"nats", p.NATS.Reveal(), setNATS},
+		{"http", p.HTTP, setHTTP},
 		{"instance", p.Instance, setInstance},
 		{"log format", p.LogFormat, setLogFormat},
 		{"replicas", strconv.Itoa(p.Replicas), setReplicas},

@@ -146,9 +146,12 @@ func (r *reader) boolean(v node) (value, ok bool) {
 	return false, false
 }
 
-func readEnabled(r *reader, v node) (set, bool) {
-	b, ok := r.boolean(v)
-	return func(d *draft) { d.Enabled = b }, ok
+// boolean reads true or false.
+func boolean(put func(d *draft, v bool)) func(*reader, node) (set, bool) {
+	return func(r *reader, v node) (set, bool) {
+		b, ok := r.boolean(v)
+		return func(d *draft) { put(d, b) }, ok
+	}
 }
 
 func readFPS(r *reader, v node) (set, bool) {

@@ -28,6 +28,7 @@ type record struct {
 	ROI         *frame.ROI        `json:"roi,omitempty"`
 	Priority    int               `json:"priority"`
 	StallAfter  duration          `json:"stall_after"`
+	Standby     bool              `json:"standby,omitempty"`
 	JPEGQuality int               `json:"jpeg_quality"`
 	TLS         TLS               `json:"tls,omitzero"`
 	Labels      map[string]string `json:"labels,omitempty"`
@@ -36,13 +37,13 @@ type record struct {
 
 var recordKeys = []string{
 	"name", "url", "url_shown", "models", "fps", "delivery", "max_age", "transport", "roi", "priority", "stall_after",
-	"jpeg_quality", "tls", "labels", "enabled",
+	"standby", "jpeg_quality", "tls", "labels", "enabled",
 }
 
 func (c Camera) record(reveal bool) record {
 	r := record{
 		Name: c.Name, URL: c.URL.String(), Models: c.Models, FPS: rate(c.FPS), Delivery: c.Delivery,
-		MaxAge: duration(c.MaxAge), Transport: c.Transport, Priority: c.Priority, StallAfter: duration(c.StallAfter),
+		MaxAge: duration(c.MaxAge), Transport: c.Transport, Priority: c.Priority, StallAfter: duration(c.StallAfter), Standby: c.Standby,
 		JPEGQuality: c.JPEGQuality, TLS: c.TLS, Labels: c.Labels, Enabled: c.Enabled,
 	}
 	if reveal {
@@ -57,7 +58,7 @@ func (c Camera) record(reveal bool) record {
 func (r record) camera() (Camera, error) {
 	c := Camera{
 		Name: r.Name, Models: r.Models, FPS: Rate(r.FPS), Delivery: r.Delivery, MaxAge: time.Duration(r.MaxAge),
-		Transport: r.Transport, Priority: r.Priority, StallAfter: time.Duration(r.StallAfter), JPEGQuality: r.JPEGQuality,
+		Transport: r.Transport, Priority: r.Priority, StallAfter: time.Duration(r.StallAfter), Standby: r.Standby, JPEGQuality: r.JPEGQuality,
 		TLS: r.TLS, Labels: r.Labels, Enabled: r.Enabled,
 	}
 	if r.ROI != nil {

@@ -57,6 +57,8 @@ type Lease struct {
 	first []byte // without: as it was acquired
 	// Epoch names what is done under this lease.
 	Epoch uint64
+	// Since is when it was acquired, as its [Holder] has it.
+	Since time.Time
 
 	renewing sync.Mutex // one renewal at a time; guards revision
 	revision uint64
@@ -104,7 +106,7 @@ func Acquire(ctx context.Context, kv jetstream.KeyValue, key, instance string, k
 	if err != nil {
 		return nil, fmt.Errorf("lease %s: %w", key, err)
 	}
-	l := &Lease{kv: kv, key: key, value: value, first: first, revision: rev, renewed: sent, Epoch: h.Epoch}
+	l := &Lease{kv: kv, key: key, value: value, first: first, revision: rev, renewed: sent, Epoch: h.Epoch, Since: h.Since}
 	if err := l.Confirm(ctx); errors.Is(err, ErrLost) { // any other trouble is the next renewal's
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func TestAViewBeginsBeforeItsBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Stop)
-	nc, err := broker.Connect(server.URL(), "test", slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: server.URL(), Name: "test", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

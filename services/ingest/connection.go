@@ -79,6 +79,7 @@ func (c *connection) run(parent context.Context) error {
 
 // decode works until the source has ended or ctx ends. Its own error means that decoding is not possible at all.
 func (c *connection) decode(ctx context.Context) error {
+	c.hold(ctx)
 	for {
 		au, ok := c.queue.pop(ctx)
 		if !ok {
@@ -107,6 +108,34 @@ func (c *connection) decode(ctx context.Context) error {
 		default:
 			c.handOn(pic)
 		}
+	}
+}
+
+// hold returns when the session is not held any more, or the connection has ended.
+func (c *connection) hold(ctx context.Context) {
+	waited := false
+	for ctx.Err() == nil {
+		held, picture, closed := c.queue.holding()
+		if !held {
+			break
+		}
+		if closed {
+			c.queue.discardAll()
+			return
+		}
+		waited = true
+		if picture && c.liveSince.IsZero() {
+			c.liveSince = time.Now()
+			c.picture.Stop()
+			c.s.report(State{Phase: PhaseLive})
+		}
+		select {
+		case <-c.queue.wake:
+		case <-ctx.Done():
+		}
+	}
+	if waited {
+		c.picture.Reset(c.s.cfg.PictureTimeout)
 	}
 }
 

@@ -14,15 +14,18 @@ import (
 const patience = time.Second
 
 // A feed is a camera's session. It may begin before this instance has the lease, while another one still captures: then
-// it is warm, its pictures are dropped, and nobody is told of it. From reserve on its pictures wait, and from attach on it is
-// its camera's.
+// it is warm, decodes nothing, and nobody is told of it. From reserve on its pictures wait, and from attach on it is its
+// camera's.
 type feed struct {
-	ctx   context.Context //nolint:containedctx // the session's, whose callbacks have none
-	stop  context.CancelFunc
-	done  chan struct{} // closes when the session has ended
-	began time.Time
-	live  atomic.Bool // the last thing it knows is that pictures arrive
-	fail  atomic.Bool // an attempt failed
+	camera  config.Camera
+	session *Session
+	ctx     context.Context //nolint:containedctx // the session's, whose callbacks have none
+	stop    context.CancelFunc
+	done    chan struct{} // closes when the session has ended
+	began   time.Time
+	live    atomic.Bool // the last thing it knows is that pictures arrive
+	fail    atomic.Bool // an attempt failed
+	offered atomic.Bool // the camera's owner is to hand it over
 
 	mu    sync.Mutex    // held while the camera is called
 	gate  chan struct{} // pictures wait until it closes; nil: they do not
@@ -40,21 +43,21 @@ func (s *Service) open(ctx context.Context, cfg config.Camera, reserved bool) (*
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := &feed{ctx: ctx, stop: stop, done: make(chan struct{}), began: time.Now()}
-	if reserved {
-		f.reserve(time.Time{})
-	}
-	session, err := NewSession(SessionConfig{
+	f := &feed{camera: cfg, ctx: ctx, stop: stop, done: make(chan struct{}), began: time.Now()}
+	f.session, err = NewSession(SessionConfig{
 		Source: source, NewDecoder: s.deps.NewDecoder, OnPicture: f.onPicture, OnState: f.onState,
-		Redactor: NewRedactor(cfg.URL.Reveal()), StallTimeout: cfg.StallAfter,
+		Redactor: NewRedactor(cfg.URL.Reveal()), StallTimeout: cfg.StallAfter, Held: !reserved,
 	})
 	if err != nil {
 		stop()
 		return nil, err
 	}
+	if reserved {
+		f.reserve(time.Time{})
+	}
 	go func() {
 		defer close(f.done)
-		_ = session.Run(ctx) // its only end is ctx's
+		_ = f.session.Run(ctx) // its only end is ctx's
 	}()
 	return f, nil
 }
@@ -76,11 +79,13 @@ func (f *feed) useful() bool {
 	return f.ready() || f != nil && !f.fail.Load() && time.Since(f.began) < patience
 }
 
-// reserve makes pictures wait for attach, which follows soon: those received after since are this instance's.
+// reserve makes pictures wait for attach, which follows soon: those received after since are this instance's. A session
+// that was held begins to decode with what it kept.
 func (f *feed) reserve(since time.Time) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.gate, f.since = make(chan struct{}), since
+	f.mu.Unlock()
+	f.session.Release()
 }
 
 // attach makes the session the camera's: from now on it is told of states, and gets every picture. Call it once, after

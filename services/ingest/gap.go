@@ -117,24 +117,29 @@ const (
 	factFrom  = "from"
 )
 
-// adopt takes over a gap that a predecessor left open, so that it is closed once somebody looks again.
-func (g *gapTeller) adopt(ctx context.Context, told jetstream.Stream) {
+// adopt takes over a gap that a predecessor left open, so that it is closed once somebody looks again. One that left none
+// and looks no more ended without a word: the gap since then is told now. silent is zero when there was no predecessor.
+func (g *gapTeller) adopt(ctx context.Context, told jetstream.Stream, silent time.Time) {
 	msg, err := told.GetLastMsgForSubject(ctx, g.eventSubject())
-	if err != nil {
-		return // nothing there, or not to be had: the next picture tells that somebody looks
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return // not to be had: the next picture tells that somebody looks
 	}
-	e, err := events.Decode(msg.Data)
-	if err != nil || e.State != gapOpen {
-		return
+	if err == nil {
+		if e, err := events.Decode(msg.Data); err == nil && e.State == gapOpen {
+			from, err := time.Parse(time.RFC3339Nano, e.Facts[factFrom])
+			if err != nil {
+				return
+			}
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if g.open == nil {
+				g.open = &predictions.Gap{Reason: e.Cause, From: from}
+			}
+			return
+		}
 	}
-	from, err := time.Parse(time.RFC3339Nano, e.Facts[factFrom])
-	if err != nil {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.open == nil {
-		g.open = &predictions.Gap{Reason: e.Cause, From: from}
+	if !silent.IsZero() {
+		g.down(causeIngestLost, silent)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
@@ -33,7 +33,7 @@ const (
 // keep captures one camera whenever its lease can be had. It connects to it before when it is to be handed over.
 func (s *Service) keep(ctx context.Context, k *keeper) {
 	cfg := k.camera
-	defer s.cool(k)
+	defer s.cool(cfg.Name)
 	gaps := newGapTeller(s.deps.JS, s.cfg.Instance, cfg.Name, cfg.Models)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	var telling sync.WaitGroup
@@ -47,7 +47,7 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 			return
 		}
 		if !s.awaitFree(ctx, k, models) {
-			s.cool(k)
+			s.cool(cfg.Name)
 			continue
 		}
 		held, err := s.claim(ctx, cfg.Name)
@@ -64,7 +64,7 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 		told = false
 		k.holding.Store(true)
 		s.held.Add(1)
-		s.hold(ctx, cfg, held, models, gaps, s.take(k))
+		s.hold(ctx, cfg, held, s.silence(k.predecessor, held), models, gaps, s.take(cfg))
 		s.held.Add(-1)
 		k.holding.Store(false)
 		select {
@@ -85,14 +85,18 @@ func (s *Service) awaitFree(ctx context.Context, k *keeper, models []model.Decla
 		if !same || ctx.Err() != nil {
 			return false
 		}
-		if _, held := s.holders.Holder(k.camera.Name); !held {
+		h, held := s.holders.Holder(k.camera.Name)
+		if !held {
 			return true
 		}
+		k.predecessor = h
 		select {
 		case <-changed:
 		case <-declared:
 		case <-k.successor:
-			s.warmUp(ctx, k)
+			if f := s.warmUp(ctx, k.camera); f != nil {
+				f.offered.Store(true)
+			}
 		case <-late.C:
 			return true
 		case <-ctx.Done():
@@ -100,51 +104,6 @@ func (s *Service) awaitFree(ctx context.Context, k *keeper, models []model.Decla
 		}
 	}
 }
-
-// warmUp opens a camera's session before its lease is had. It stays open should the owner die meanwhile.
-func (s *Service) warmUp(ctx context.Context, k *keeper) {
-	s.mu.Lock()
-	before := s.warm[k]
-	s.mu.Unlock()
-	if before != nil {
-		return
-	}
-	f, err := s.open(ctx, k.camera, false)
-	if err != nil {
-		return // it is told once the camera is to be captured
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.warm[k] = f
-}
-
-// take is the session that was opened before the lease was had; nil when none was.
-func (s *Service) take(k *keeper) *feed {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := s.warm[k]
-	delete(s.warm, k)
-	return f
-}
-
-func (s *Service) cool(k *keeper) { s.take(k).close() }
-
-// ready are the cameras that could be captured at once if their owners gave them away.
-func (s *Service) ready() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []string
-	for k, f := range s.warm {
-		if f.ready() {
-			out = append(out, k.camera.Name)
-		}
-	}
-	slices.Sort(out)
-	return out[:min(len(out), readyLimit)]
-}
-
-// readyLimit bounds what an entry in WORKERS says of cameras.
-const readyLimit = 64
 
 // claim takes the lease of a camera under an epoch that the ledger does not know yet: revisions start again when somebody
 // makes the bucket anew, and a frame's name must never come twice.
@@ -156,13 +115,14 @@ func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
 		return nil, fmt.Errorf("stream %s: %w", streams.Ledger, err)
 	}
 	var known uint64
+	var heard time.Time
 	switch m, err := stream.GetLastMsgForSubject(ctx, streams.LedgerSubject(camera)); {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 	case err != nil:
 		return nil, fmt.Errorf("last epoch of %s: %w", camera, err)
 	default:
 		if r, err := ledger.Decode(m.Data); err == nil {
-			known = r.Epoch
+			known, heard = r.Epoch, r.At
 		}
 	}
 	connection := s.connection()
@@ -170,7 +130,21 @@ func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTenure(l, connection, s.connection, s.inTouch), nil
+	t := newTenure(l, connection, s.connection, s.inTouch)
+	t.heard = heard
+	return t, nil
+}
+
+// silence is since when nobody captures a camera whose lease was just had, if its predecessor did not give it back: since
+// that one's last beat, or what the ledger heard of the camera last. It is zero when nobody ever captured it.
+func (s *Service) silence(predecessor lease.Holder, t *tenure) time.Time {
+	if s.deps.Fleet != nil && predecessor.Instance != "" {
+		w, known := s.deps.Fleet.All()[fleet.Worker{Service: "ingest", Instance: predecessor.Instance}.Key()]
+		if known && w.Started.Before(predecessor.Since) { // else it is a process that came after
+			return w.At
+		}
+	}
+	return t.heard
 }
 
 // connection tells one connection to the broker from the next.
@@ -182,8 +156,9 @@ func (s *Service) inTouch(running, sent time.Time) bool {
 
 const claimTimeout = 2 * time.Second
 
-// hold captures until ctx ends or another instance has the camera. warm is a session that is open already, or nil.
-func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models []model.Declaration, gaps *gapTeller, warm *feed) {
+// hold captures until ctx ends or another instance has the camera. Since silent nobody does, if the last owner did not tell
+// otherwise; warm is a session that is open already, or nil.
+func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, silent time.Time, models []model.Declaration, gaps *gapTeller, warm *feed) {
 	capture, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last frame
@@ -199,7 +174,7 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, models
 	f, err := s.carryOn(ctx, cfg, warm, t.lease.Renewed()) // it connects while the broker is asked
 	asking, cancel := context.WithTimeout(holding, claimTimeout)
 	if stream, err := s.deps.JS.Stream(asking, streams.Events); err == nil {
-		gaps.adopt(asking, stream)
+		gaps.adopt(asking, stream, silent)
 	}
 	cancel()
 	if err == nil {
@@ -240,8 +215,14 @@ func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps 
 	}
 }
 
+// tellLease tells of a lease that was acquired or lost. An owner that was away judges by the time of the former what it
+// captured meanwhile.
 func (s *Service) tellLease(camera, state, detail string, t *tenure) {
-	s.events.Tell(events.Event{Area: "camera", Kind: "lease", Name: camera, State: state, Detail: detail, Facts: epochFact(t.lease.Epoch)})
+	e := events.Event{Area: "camera", Kind: "lease", Name: camera, State: state, Detail: detail, Facts: epochFact(t.lease.Epoch)}
+	if state == leaseAcquired {
+		e.At = t.lease.Since
+	}
+	s.events.Tell(e)
 }
 
 // The states of a lease's event.
@@ -362,6 +343,9 @@ const successorTimeout = 5 * time.Second
 // causeReleased is the reason of a gap that begins because nobody captures the camera any more: it was removed or disabled,
 // its settings change, or the instance stops.
 const causeReleased Cause = "released"
+
+// causeIngestLost is the reason of a gap that an instance left that ended or was cut off: its successor tells it.
+const causeIngestLost Cause = "ingest_lost"
 
 // errModelsChanged ends a capture: frames are scaled for what their models need.
 var errModelsChanged = errors.New("a model's input changed")

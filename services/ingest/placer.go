@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,6 +28,10 @@ const (
 	aliveFor = 3 * fleet.BeatEvery
 	// placeEvery is how often an instance looks who is there.
 	placeEvery = 100 * time.Millisecond
+	// suspectAfter is how long an owner may be silent before others connect to its cameras, and suspectFor how long they
+	// stay connected after its next beat.
+	suspectAfter = 500 * time.Millisecond
+	suspectFor   = 3 * time.Second
 )
 
 // placer knows which cameras this instance is to capture. It follows who is there and who holds what, and holds still
@@ -40,11 +45,14 @@ type placer struct {
 	cameras  []string
 	members  map[string]int // and how many cameras each can take
 	owners   map[string]string
+	previous map[string]string // who had a camera last
 	placed   map[string]string
-	moves    map[string]move // of the cameras that are handed over now
-	unplaced map[string]bool // that was told
-	settled  time.Time       // since when members and placement are as they are
-	next     time.Time       // when the next camera may be handed over
+	heirs    map[string]map[string]string // by owner: who would have the cameras without it; filled when asked
+	suspects map[string]time.Time         // when they were silent last
+	moves    map[string]move              // of the cameras that are handed over now
+	unplaced map[string]bool              // that was told
+	settled  time.Time                    // since when members and placement are as they are
+	next     time.Time                    // when the next camera may be handed over
 }
 
 // move is a camera's way from its owner, who is alive, to the member that it is placed with.
@@ -54,7 +62,7 @@ type move struct {
 }
 
 func newPlacer(self string, view *fleet.View, holders *lease.View, tell func(events.Event)) *placer {
-	return &placer{self: self, fleet: view, holders: holders, tell: tell, unplaced: map[string]bool{}}
+	return &placer{self: self, fleet: view, holders: holders, tell: tell, unplaced: map[string]bool{}, suspects: map[string]time.Time{}}
 }
 
 // changed closes when somebody comes or goes, or gets or loses a lease. It is asked for before update.
@@ -80,14 +88,20 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 		clear(p.moves)
 		return
 	}
+	living := p.fleet.Living("ingest")
+	hearing := now.Sub(living[p.self].Heard) < suspectAfter
 	members := map[string]int{}
-	for name, w := range p.fleet.Living("ingest") {
+	for name, w := range living {
 		if now.Sub(w.Heard) < silentFor {
 			members[name] = w.Capacity
 		}
+		if hearing && now.Sub(w.Heard) > suspectAfter {
+			p.suspects[name] = now
+		}
 	}
+	maps.DeleteFunc(p.suspects, func(_ string, at time.Time) bool { return now.Sub(at) > suspectFor })
 	leases, _ := p.holders.All()
-	owners := map[string]string{}
+	owners, previous := map[string]string{}, map[string]string{}
 	for _, c := range cameras {
 		if h, ok := leases[c]; ok {
 			owners[c] = h.Instance
@@ -95,7 +109,9 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 		if held[c] {
 			owners[c] = p.self
 		}
+		previous[c] = cmp.Or(owners[c], p.previous[c])
 	}
+	p.previous = previous
 	if slices.Equal(cameras, p.cameras) && maps.Equal(members, p.members) && maps.Equal(owners, p.owners) {
 		p.offer(now)
 		return
@@ -104,7 +120,7 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 	if !maps.Equal(members, p.members) || !maps.Equal(placed, p.placed) {
 		p.settled = now
 	}
-	p.cameras, p.members, p.owners, p.placed = cameras, members, owners, placed
+	p.cameras, p.members, p.owners, p.placed, p.heirs = cameras, members, owners, placed, map[string]map[string]string{}
 	p.offer(now)
 	p.tellUnplaced()
 }
@@ -137,6 +153,26 @@ func (p *placer) successor(camera string) bool {
 	return moves && m.to == p.self
 }
 
+// standsBy reports whether this instance is to be connected to a camera of another one, which it would get if that one
+// ended: always, or while that one is silent.
+func (p *placer) standsBy(camera string, always bool) bool {
+	owner := p.previous[camera] // until somebody else has it
+	if owner == "" || owner == p.self {
+		return false
+	}
+	if _, suspect := p.suspects[owner]; !suspect && !always {
+		return false
+	}
+	heirs, known := p.heirs[owner]
+	if !known {
+		others := maps.Clone(p.members)
+		delete(others, owner)
+		heirs = place(p.cameras, p.owners, others)
+		p.heirs[owner] = heirs
+	}
+	return heirs[camera] == p.self
+}
+
 // tellUnplaced tells of cameras that nobody has room for: the first of all members does.
 func (p *placer) tellUnplaced() {
 	if len(p.members) == 0 || slices.Min(slices.Collect(maps.Keys(p.members))) != p.self {
@@ -146,6 +182,9 @@ func (p *placer) tellUnplaced() {
 	capacity := 0
 	for _, n := range p.members {
 		capacity += n
+	}
+	if capacity == 0 { // they have just been started, or are about to stop
+		return
 	}
 	unplaced := map[string]bool{}
 	for _, c := range p.cameras {

@@ -85,11 +85,12 @@ type Service struct {
 	leases   jetstream.KeyValue
 	holders  *lease.View
 
-	leaving atomic.Bool
-	held    atomic.Int64 // cameras
+	following atomic.Bool // it knows its cameras
+	leaving   atomic.Bool
+	held      atomic.Int64 // cameras
 
 	mu   sync.Mutex
-	warm map[*keeper]*feed // sessions of cameras that others still have
+	warm map[string]*feed // sessions of cameras that others have, by camera
 }
 
 // NewService makes a Service; Run runs it.
@@ -100,7 +101,7 @@ func NewService(cfg Config, deps Deps) *Service {
 	s := &Service{
 		cfg: cfg, deps: deps, frames: broker.NewFailover(deps.JS),
 		marks: ledger.NewReporter(deps.JS, "ingest", cfg.Instance), events: events.NewPublisher(deps.JS, cfg.Instance),
-		warm: map[*keeper]*feed{},
+		warm: map[string]*feed{},
 	}
 	if deps.Member != nil {
 		deps.Member.Describe(s.describe)
@@ -108,11 +109,11 @@ func NewService(cfg Config, deps Deps) *Service {
 	return s
 }
 
-// describe tells the fleet how many cameras this instance can take, and which at once. One that is about to stop takes
-// none.
+// describe tells the fleet how many cameras this instance can take, and which at once. One that does not follow them yet or
+// is about to stop takes none.
 func (s *Service) describe(w *fleet.Worker) {
 	w.Capacity, w.Ready = s.cfg.Capacity, s.ready()
-	if s.leaving.Load() {
+	if s.leaving.Load() || !s.following.Load() {
 		w.Capacity, w.Ready = 0, nil
 	}
 	w.Load.Busy = float64(s.held.Load()) / float64(s.cfg.Capacity)
@@ -134,6 +135,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+	s.following.Store(true)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, keeping sync.WaitGroup
@@ -191,6 +193,7 @@ func (s *Service) share(ctx context.Context, cameras *catalog.View[config.Camera
 		case <-ctx.Done():
 		}
 	}
+	s.standBy(ctx, nil, p, keepers, wg)
 }
 
 // keeper is one camera with certain settings, until they change.
@@ -200,6 +203,8 @@ type keeper struct {
 	stopped bool
 	holding atomic.Bool // it has the camera's lease
 	done    chan struct{}
+	// predecessor is who had the camera when that was last looked at.
+	predecessor lease.Holder
 	// successor says that another instance has the camera and is to hand it over now.
 	successor chan struct{}
 }
@@ -270,4 +275,5 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 		default: // at work, or still ending: one that is wanted again waits for it
 		}
 	}
+	s.standBy(ctx, want, p, keepers, wg)
 }

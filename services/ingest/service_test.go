@@ -128,7 +128,7 @@ func (r *site) declare(t *testing.T, cameras ...config.Camera) {
 
 func (r *site) connect(t *testing.T, name string) jetstream.JetStream {
 	t.Helper()
-	nc, err := broker.Connect(r.server.URL(), name, slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: r.server.URL(), Name: name, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

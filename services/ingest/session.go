@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -54,6 +55,10 @@ type SessionConfig struct {
 	PictureTimeout time.Duration
 
 	QueueSize int // access units between source and decoder; default 64
+
+	// Held begins without decoding: the session connects, and keeps what the present picture can be decoded from, until
+	// Release is called. It counts as live once it could show a picture.
+	Held bool
 }
 
 func (c *SessionConfig) setDefaults() {
@@ -110,6 +115,10 @@ type Session struct {
 	backoff Backoff
 	books   books
 	state   State
+
+	mu    sync.Mutex
+	held  bool
+	queue *unitQueue // of the connection that is open
 }
 
 // NewSession checks cfg; it starts nothing.
@@ -118,7 +127,7 @@ func NewSession(cfg SessionConfig) (*Session, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, WithCause(CauseConfig, fmt.Errorf("session: %w", err))
 	}
-	return &Session{cfg: cfg, backoff: Backoff{Min: cfg.BackoffMin, Max: cfg.BackoffMax}}, nil
+	return &Session{cfg: cfg, backoff: Backoff{Min: cfg.BackoffMin, Max: cfg.BackoffMax}, held: cfg.Held}, nil
 }
 
 // Run supervises the camera until ctx ends, and returns nil then. Everything it started has ended when it returns.
@@ -126,7 +135,7 @@ func NewSession(cfg SessionConfig) (*Session, error) {
 func (s *Session) Run(ctx context.Context) error {
 	s.report(State{Phase: PhaseConnecting})
 	for {
-		c := connection{s: s, queue: newUnitQueue(s.cfg.QueueSize), waitKey: true}
+		c := connection{s: s, queue: s.newQueue(), waitKey: true}
 		err := c.run(ctx)
 		s.books.connectionEnded(c.queue)
 		if ctx.Err() != nil {
@@ -143,6 +152,23 @@ func (s *Session) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(s.backoff.Next()):
 		}
+	}
+}
+
+func (s *Session) newQueue() *unitQueue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = newUnitQueue(s.cfg.QueueSize, s.held)
+	return s.queue
+}
+
+// Release lets a session that is held decode and hand on pictures, from the last key frame on.
+func (s *Session) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = false
+	if s.queue != nil {
+		s.queue.release()
 	}
 }
 

@@ -174,7 +174,7 @@ func (r *site) joinLooking(t *testing.T, name string, capacity int, look func(co
 	t.Helper()
 	w := newWire(t, r.server.URL())
 	log := slog.New(slog.DiscardHandler)
-	nc, err := broker.Connect(w.url(), "ingest-"+name, log)
+	nc, err := broker.Connect(broker.Config{URL: w.url(), Name: "ingest-" + name, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -478,6 +478,33 @@ func (r *site) gapsAreClosed(t *testing.T) {
 	}
 }
 
+// declareDead does to an instance that is cut off and its cameras what recovery does once it has noticed: recovery waits for
+// a disconnect event or for beats that do not come, here the test knows.
+func (r *site) declareDead(t *testing.T, view *fleet.View, name string, cameras []string) {
+	t.Helper()
+	for {
+		w := view.Living("ingest")[name]
+		if err := fleet.Bury(t.Context(), r.js, w.Worker, fleet.Epitaph{By: "test", Cause: "disconnected", At: time.Now()}); err == nil {
+			break
+		} else if !errors.Is(err, fleet.ErrAlive) {
+			t.Fatal(err)
+		}
+	}
+	kv, err := r.js.KeyValue(t.Context(), streams.LeasesBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, camera := range cameras {
+		e, err := kv.Get(t.Context(), camera)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := lease.Free(t.Context(), kv, e); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+	}
+}
+
 // TestAnOwnerIsDeclaredDead: recovery buries it and takes its leases away. It comes back, and what it captured meanwhile
 // is refused.
 func TestAnOwnerIsDeclaredDead(t *testing.T) {
@@ -493,28 +520,7 @@ func TestAnOwnerIsDeclaredDead(t *testing.T) {
 	seen := b.view.Living("ingest")["a"]
 	a.wire.sever()
 	cut := time.Now()
-	// Recovery waits for a disconnect event or for beats that do not come; here the test knows.
-	for {
-		w := b.view.Living("ingest")["a"]
-		if err := fleet.Bury(t.Context(), r.js, w.Worker, fleet.Epitaph{By: "test", Cause: "disconnected", At: time.Now()}); err == nil {
-			break
-		} else if !errors.Is(err, fleet.ErrAlive) {
-			t.Fatal(err)
-		}
-	}
-	kv, err := r.js.KeyValue(t.Context(), streams.LeasesBucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, camera := range lost {
-		e, err := kv.Get(t.Context(), camera)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, err := lease.Free(t.Context(), kv, e); err != nil || !ok {
-			t.Fatal(ok, err)
-		}
-	}
+	r.declareDead(t, b.view, "a", lost)
 	for _, camera := range lost {
 		f := r.awaitFrame(t, camera, before[camera].Epoch)
 		t.Logf("%s captured %v after the cut, stored after %v", f.Name, f.Captured.Sub(cut), time.Since(cut))
@@ -672,7 +678,7 @@ func TestWaitsForItsBroker(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
-	nc, err := broker.Connect(fmt.Sprintf("nats://127.0.0.1:%d", port), "ingest-a", slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), Name: "ingest-a", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 // DecodeErrors, QueueDropped, in the queue, or held back by the decoder.
 type Stats struct {
 	AccessUnits  uint64 // received
-	Skipped      uint64 // not decoded while waiting for a key frame
+	Skipped      uint64 // not decoded while waiting for a key frame, or while nobody wanted pictures
 	Decoded      uint64 // pictures that came out of the decoder
 	Pictures     uint64 // of these, handed on
 	Damaged      uint64 // of these, not handed on because the decoder concealed errors
@@ -48,15 +48,14 @@ func (b *books) use(q *unitQueue) {
 
 // connectionEnded takes over what q counted; units that nobody will decode any more were dropped too.
 func (b *books) connectionEnded(q *unitQueue) {
-	overflows, dropped := q.counts()
 	q.mu.Lock()
-	dropped += uint64(len(q.units))
+	left := uint64(len(q.units))
 	q.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = nil
-	b.stats.QueueOverflows += overflows
-	b.stats.QueueDropped += dropped
+	q.count(&b.stats)
+	b.stats.QueueDropped += left
 }
 
 func (b *books) snapshot() Stats {
@@ -65,9 +64,7 @@ func (b *books) snapshot() Stats {
 	stats := b.stats
 	stats.Reconnects = maps.Clone(b.stats.Reconnects)
 	if b.queue != nil {
-		overflows, dropped := b.queue.counts()
-		stats.QueueOverflows += overflows
-		stats.QueueDropped += dropped
+		b.queue.count(&stats)
 	}
 	return stats
 }

@@ -26,4 +26,12 @@
 // claims once all of them have beaten again. What was handed back with a delay keeps its delay. A message that is
 // handed over although somebody has it is worked on twice, and has its effects once, because those are named by the frame.
 // What recovery does not reach comes back by the broker's AckWait.
+//
+// # What was on its way
+//
+// When a connection breaks, or the broker restarts, messages that were on their way to a worker are nobody's, although nobody
+// died. A worker that beats over another connection opens one case for all of its service: once each of its workers
+// is back or declared dead, the work groups are looked at, each tells once more what it holds, and what was with somebody and is claimed by
+// nobody is handed back. A leader that is new to the fleet does so once, for it does not know what happened before.
+// Every replica notes such a case, so it does not matter whether the lease outlived the broker's absence.
 package recovery

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,12 +26,6 @@ const (
 	// againAfter is when a case is taken up again that something stood in the way of, and giveUpAfter until when: the
 	// broker's AckWait is about to do it.
 	againAfter, giveUpAfter = 250 * time.Millisecond, 8 * time.Second
-	// beatsWithin is how long the beats of the living are waited for that tell what they hold: who is silent for so long is
-	// none of them.
-	beatsWithin  = silentFor + 300*time.Millisecond
-	lookForBeats = 20 * time.Millisecond
-	// onTheWay is how long a message may take to a worker and into its beat.
-	onTheWay = 50 * time.Millisecond
 )
 
 // handOver deals with the dead for as long as the reign lasts.
@@ -64,7 +57,7 @@ func (s *Service) handOver(ctx context.Context, w *watch, lead lease.Leadership)
 	}
 }
 
-// deal deals with one death and tells of it.
+// deal deals with one case and tells of it.
 func (s *Service) deal(ctx context.Context, w *watch, d death, lead lease.Leadership) {
 	began := time.Now()
 	h := &handing{s: s, watch: w, dead: d, lead: lead, facts: map[string]string{}}
@@ -75,22 +68,25 @@ func (s *Service) deal(ctx context.Context, w *watch, d death, lead lease.Leader
 		w.acquit(d.id())
 		return
 	case ctx.Err() != nil, errors.Is(err, lease.ErrLost), !h.buried, time.Since(d.noticed) < giveUpAfter:
-		if ctx.Err() == nil && !errors.Is(err, errEarly) {
-			s.deps.Log.WarnContext(ctx, "a dead worker could not be dealt with, trying again", slog.String("worker", d.Key()), slog.Any("error", err))
+		if ctx.Err() == nil && !errors.Is(err, errEarly) && !errors.Is(err, errUntold) {
+			s.deps.Log.WarnContext(ctx, "a case could not be dealt with, trying again", slog.String("worker", d.Key()), slog.Any("error", err))
 		}
 		w.postpone(d.id(), againAfter)
 		return
 	}
-	kind, state, action := kindDead, fleet.Dead, "handed over what it held"
-	if d.cause == causeReturned {
-		kind, state, action = kindReturned, fleet.Alive, "handed over what it let go of"
+	defer w.settle(d.id())
+	if d.cause == causeReconnected && err == nil && len(h.facts) == 0 { // nothing was on its way
+		return
 	}
+	kind, state, action := d.telling()
 	s.tell(kind, d.Instance, lead, func(e *events.Event) {
 		e.State, e.Cause, e.Detail = string(state), h.dead.cause, d.Key()
 		maps.Copy(e.Facts, h.facts)
 		e.Facts["service"] = d.Service
 		e.Facts["incarnation"] = d.Incarnation
-		e.Facts[factCase] = d.id()
+		if d.cause != causeReconnected { // to others it may be another case by the time that they hear of it
+			e.Facts[factCase] = d.id()
+		}
 		e.Facts["action"] = action
 		e.Facts["detect_ms"] = millis(d.noticed.Sub(d.Heard))
 		e.Facts["duration_ms"] = millis(time.Since(began))
@@ -100,17 +96,16 @@ func (s *Service) deal(ctx context.Context, w *watch, d death, lead lease.Leader
 		}
 	})
 	s.deps.Log.InfoContext(ctx, "dealt with a worker", slog.String("worker", d.Key()), slog.String("state", string(state)), slog.String("cause", h.dead.cause), slog.Any("error", err))
-	w.settle(d.id())
 }
 
-// handing is the handing over of what one dead worker held.
+// handing is the handing over of what one dead worker held, or of what the living of its service never got.
 type handing struct {
 	s     *Service
 	watch *watch
 	dead  death
 	lead  lease.Leadership
 	facts map[string]string
-	// buried is whether there is a tombstone: without one the worker may still come to be judged again.
+	// buried is whether there is a tombstone, or need be none: without one the worker may still come to be judged again.
 	buried bool
 	// looked is when it was asked how far the work groups had got.
 	looked time.Time
@@ -120,12 +115,15 @@ func (h *handing) run(ctx context.Context) error {
 	if err := h.lead.Confirm(ctx); err != nil {
 		return err
 	}
-	if h.dead.cause == causeReturned {
+	switch h.dead.cause {
+	case causeReturned:
 		h.buried = true
 		groups, err := h.groups(ctx)
 		return errors.Join(err, h.search(ctx, groups))
-	}
-	if h.dead.cause == causeReplaced {
+	case causeReconnected:
+		h.buried = true
+		return h.reconnected(ctx)
+	case causeReplaced:
 		if err := h.reallyReplaced(ctx); err != nil {
 			return err
 		}
@@ -147,22 +145,6 @@ func (h *handing) run(ctx context.Context) error {
 		errs = append(errs, ledger.TellIncident(ctx, h.s.deps.JS, ledger.Incident{Kind: ledger.WorkerEnded, Stage: h.dead.Service, Instance: h.dead.Instance, At: h.dead.at}))
 	}
 	return errors.Join(append(errs, h.search(ctx, groups))...)
-}
-
-// search hands back what was with somebody when the groups were looked at, and is with nobody.
-func (h *handing) search(ctx context.Context, groups []group) error {
-	if len(groups) == 0 {
-		return nil
-	}
-	h.awaitBeats(ctx)
-	if err := h.lead.Confirm(ctx); err != nil {
-		return err
-	}
-	var errs []error
-	for _, g := range groups {
-		errs = append(errs, h.handBack(ctx, g, "searched", h.unclaimed(g)))
-	}
-	return errors.Join(errs...)
 }
 
 // ofWork says whether a worker takes messages from work groups.
@@ -206,7 +188,7 @@ func (h *handing) reallyReplaced(ctx context.Context) error {
 // errEarly means that it cannot be said yet whether a worker is dead.
 var errEarly = errors.New("it may be alive")
 
-// group is a work group as it was right after the death.
+// group is a work group as it was right after the death, or once everybody was back.
 type group struct {
 	stream, consumer string
 	info             *jetstream.ConsumerInfo
@@ -259,114 +241,4 @@ func (h *handing) groups(ctx context.Context) ([]group, error) {
 		}
 	}
 	return out, errors.Join(errs...)
-}
-
-// claimed are the messages of a group that the worker's last entry claims and nobody got after it.
-func (h *handing) claimed(g group) []uint64 {
-	others := claims(h.watch.living(h.dead.Incarnation), g)
-	var out []uint64
-	for _, claim := range h.dead.Claims {
-		if claim.Stream != g.stream || claim.Consumer != g.consumer {
-			continue
-		}
-		for _, d := range claim.Held {
-			if others[d[0]] <= d[1] {
-				out = append(out, d[0])
-			}
-		}
-	}
-	return out
-}
-
-// searchAtMost bounds how far back messages are searched that the worker took after its last beat.
-const searchAtMost = 4096
-
-// unclaimed are the messages of a group that were with somebody when the worker died, and that nobody claims. Most of them
-// are answered, and to hand those back does nothing.
-func (h *handing) unclaimed(g group) []uint64 {
-	if g.info.NumAckPending == 0 {
-		return nil
-	}
-	others := claims(h.watch.living(h.dead.Incarnation), g)
-	resting := resting(append(h.watch.departed(), h.dead.Seen), g)
-	last := g.info.Delivered.Stream
-	first := g.info.AckFloor.Stream + 1
-	if last >= searchAtMost {
-		first = max(first, last-searchAtMost+1)
-	}
-	var out []uint64
-	for n := first; n <= last; n++ {
-		if others[n] == 0 && !resting[n] {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-// claims are the messages of a group that workers claim, and how often those had been delivered.
-func claims(workers []fleet.Seen, g group) map[uint64]uint64 {
-	out := map[uint64]uint64{}
-	for _, w := range workers {
-		for _, claim := range w.Claims {
-			if claim.Stream != g.stream || claim.Consumer != g.consumer {
-				continue
-			}
-			for _, d := range slices.Concat(claim.Held, claim.Resting) {
-				out[d[0]] = max(out[d[0]], d[1], 1)
-			}
-		}
-	}
-	return out
-}
-
-// resting are the messages of a group that workers handed back with a delay.
-func resting(workers []fleet.Seen, g group) map[uint64]bool {
-	out := map[uint64]bool{}
-	for _, w := range workers {
-		for _, claim := range w.Claims {
-			if claim.Stream == g.stream && claim.Consumer == g.consumer {
-				for _, d := range claim.Resting {
-					out[d[0]] = true
-				}
-			}
-		}
-	}
-	return out
-}
-
-// awaitBeats returns when every living worker of the service has told what it held after the groups were looked at, or
-// could have.
-func (h *handing) awaitBeats(ctx context.Context) {
-	after := h.looked.Add(onTheWay)
-	limit := time.NewTimer(beatsWithin)
-	defer limit.Stop()
-	look := time.NewTicker(lookForBeats)
-	defer look.Stop()
-	for {
-		if !slices.ContainsFunc(h.watch.living(h.dead.Incarnation), func(s fleet.Seen) bool {
-			return s.Service == h.dead.Service && !s.Heard.After(after)
-		}) {
-			return
-		}
-		select {
-		case <-look.C:
-		case <-limit.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// handBack hands messages of a group back to its stream, but for those that were since the worker's death was noticed.
-func (h *handing) handBack(ctx context.Context, g group, fact string, sequences []uint64) error {
-	sequences = h.s.handed.since(g.name(), h.dead.noticed, sequences)
-	done, err := nak(ctx, h.s.deps.JS.Conn(), g, sequences)
-	h.s.handed.add(g.name(), done, time.Now())
-	if n := len(done); n > 0 {
-		key := fact + "." + g.stream
-		before, _ := strconv.Atoi(h.facts[key])
-		h.facts[key] = strconv.Itoa(before + n)
-	}
-	return err
 }

@@ -369,21 +369,28 @@ func TestWhoOnlyTriesForANameKillsNobody(t *testing.T) {
 	}
 }
 
-func TestHandedOncePerDeath(t *testing.T) {
+func TestHandedOncePerCase(t *testing.T) {
 	t.Parallel()
 	h := newHanded()
 	at := time.Now()
-	h.add("g", []uint64{1, 2}, at)
-	if got := h.since("g", at.Add(-time.Second), []uint64{1, 2, 3}); !slices.Equal(got, []uint64{3}) {
-		t.Errorf("for a death noticed before: %v", got)
+	before, after := at.Add(-time.Second), at.Add(time.Second)
+	if got := h.take("g", before, []uint64{1, 2}, at); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("the first case: %v", got)
 	}
-	if got := h.since("g", at.Add(time.Second), []uint64{1, 2, 3}); !slices.Equal(got, []uint64{1, 2, 3}) {
-		t.Errorf("for a death noticed after: %v", got)
+	if got := h.take("g", before, []uint64{1, 2, 3}, at); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("for a case noticed before: %v", got)
 	}
-	if got := h.since("other", at.Add(-time.Second), []uint64{1}); !slices.Equal(got, []uint64{1}) {
+	h.putBack("g", []uint64{3}, nil)
+	if got := h.take("g", before, []uint64{2, 3}, at); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("after it could not be handed back: %v", got)
+	}
+	if got := h.take("other", before, []uint64{1}, at); !slices.Equal(got, []uint64{1}) {
 		t.Errorf("of another group: %v", got)
 	}
-	h.add("g", nil, at.Add(2*handedFor))
+	if got := h.take("g", after, []uint64{1, 2, 3}, after); !slices.Equal(got, []uint64{1, 2, 3}) {
+		t.Errorf("for a case noticed after: %v", got)
+	}
+	h.take("g", at, nil, at.Add(2*handedFor))
 	if len(h.at) != 0 {
 		t.Errorf("remembers %v", h.at)
 	}

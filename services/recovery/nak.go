@@ -58,7 +58,7 @@ func nak(ctx context.Context, nc *nats.Conn, g group, sequences []uint64) ([]uin
 // handedFor is how long it is remembered which messages were handed back.
 const handedFor = 15 * time.Second
 
-// handed are the messages that were handed back lately, so that a death hands each back once.
+// handed are the messages that were handed back lately, so that cases that happen together hand each back once.
 type handed struct {
 	mu    sync.Mutex
 	at    map[string]map[uint64]time.Time // by work group
@@ -67,35 +67,50 @@ type handed struct {
 
 func newHanded() handed { return handed{at: map[string]map[uint64]time.Time{}} }
 
-func (h *handed) add(group string, sequences []uint64, now time.Time) {
+// take leaves out the sequences that were handed back after a time. The others are the caller's to hand back.
+func (h *handed) take(group string, after time.Time, sequences []uint64, now time.Time) []uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now.Sub(h.swept) > handedFor {
-		h.swept = now
-		for g, at := range h.at {
-			maps.DeleteFunc(at, func(_ uint64, t time.Time) bool { return now.Sub(t) > handedFor })
-			if len(at) == 0 {
-				delete(h.at, g)
-			}
-		}
-	}
+	h.sweep(now)
+	out := make([]uint64, 0, len(sequences))
 	for _, n := range sequences {
+		if h.at[group][n].After(after) {
+			continue
+		}
 		if h.at[group] == nil {
 			h.at[group] = map[uint64]time.Time{}
 		}
 		h.at[group][n] = now
+		out = append(out, n)
+	}
+	return out
+}
+
+// putBack undoes take for those that were not handed back.
+func (h *handed) putBack(group string, taken, done []uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept := make(map[uint64]bool, len(done))
+	for _, n := range done {
+		kept[n] = true
+	}
+	for _, n := range taken {
+		if !kept[n] {
+			delete(h.at[group], n)
+		}
 	}
 }
 
-// since leaves out the sequences that were handed back after a time.
-func (h *handed) since(group string, after time.Time, sequences []uint64) []uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := make([]uint64, 0, len(sequences))
-	for _, n := range sequences {
-		if !h.at[group][n].After(after) {
-			out = append(out, n)
+// sweep forgets. The caller holds mu.
+func (h *handed) sweep(now time.Time) {
+	if now.Sub(h.swept) <= handedFor {
+		return
+	}
+	h.swept = now
+	for g, at := range h.at {
+		maps.DeleteFunc(at, func(_ uint64, t time.Time) bool { return now.Sub(t) > handedFor })
+		if len(at) == 0 {
+			delete(h.at, g)
 		}
 	}
-	return out
 }

@@ -86,7 +86,7 @@ func (r *rig) listen() {
 
 func (r *rig) connect(name string) jetstream.JetStream {
 	r.Helper()
-	nc, err := broker.Connect(r.urls, name, slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: r.urls, Name: name, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (r *rig) connect(name string) jetstream.JetStream {
 }
 
 // restart stops the broker and starts it again in the same place.
-func (r *rig) restart() {
+func (r *rig) restart(meanwhile ...func()) {
 	r.Helper()
 	u, err := url.Parse(r.server.URL())
 	if err != nil {
@@ -110,6 +110,9 @@ func (r *rig) restart() {
 		r.Fatal(err)
 	}
 	r.server.Stop()
+	for _, f := range meanwhile {
+		f()
+	}
 	r.eventually(func() error {
 		s, err := broker.StartEmbedded(context.Background(), "127.0.0.1", port, r.dir)
 		if err == nil {
@@ -167,7 +170,7 @@ type process struct {
 func (r *rig) start(service, instance string, run func(ctx context.Context, p *process) error) *process {
 	r.Helper()
 	p := &process{r: r, js: r.connect(service + "-" + instance), hang: make(chan struct{}, 1)}
-	p.member = fleet.NewMember(p.js, fleet.Config{Service: service, Instance: instance, Replicas: r.copies})
+	p.member = fleet.NewMember(p.js, fleet.Config{Service: service, Instance: instance, Declares: service == Name, Replicas: r.copies})
 	p.member.Describe(func(*fleet.Worker) {
 		p.hang <- struct{}{}
 		<-p.hang

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 )
 
@@ -23,6 +24,20 @@ const (
 	kindDead     = "worker_dead"
 	kindReturned = "worker_returned"
 )
+
+// kindReconnected tells of a case that closes by itself.
+const kindReconnected = "worker_reconnected"
+
+// telling is what is told when a case was dealt with.
+func (d death) telling() (kind string, state fleet.State, action string) {
+	switch d.cause {
+	case causeReturned:
+		return kindReturned, fleet.Alive, "handed over what it let go of"
+	case causeReconnected:
+		return kindReconnected, fleet.Alive, "handed back what was on its way to workers of its service and reached none"
+	}
+	return kindDead, fleet.Dead, "handed over what it held"
+}
 
 // tell tells of a deed of the leader.
 func (s *Service) tell(kind, name string, lead lease.Leadership, fill func(*events.Event)) {

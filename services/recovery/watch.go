@@ -23,6 +23,8 @@ const (
 	// causeReturned is no death: a worker that was declared dead lives, and let go of everything. What it had taken by then
 	// is nobody's.
 	causeReturned = "returned"
+	// causeReconnected is none either: see watch.compare.
+	causeReconnected = "reconnected"
 )
 
 const (
@@ -46,7 +48,7 @@ const (
 	aliveFor = time.Second
 )
 
-// death is a worker that ended without a leave.
+// death is a worker that ended without a leave, or, by its cause, one that lives and that messages did not stay with.
 type death struct {
 	fleet.Seen // as it was last seen alive
 	cause      string
@@ -57,8 +59,11 @@ type death struct {
 
 // id is the name of a case.
 func (d death) id() string {
-	if d.cause == causeReturned {
+	switch d.cause {
+	case causeReturned:
 		return d.Incarnation + "/" + causeReturned
+	case causeReconnected:
+		return d.Service + "/" + causeReconnected
 	}
 	return d.Incarnation
 }
@@ -72,6 +77,8 @@ type watch struct {
 	cases       chan *nats.Msg
 	subs        []*nats.Subscription
 	more        chan struct{} // somebody died
+
+	began time.Time
 
 	mu       sync.Mutex
 	seen     map[string]fleet.Seen          // the living, by key
@@ -88,6 +95,7 @@ type opened struct {
 	death
 	working bool
 	again   time.Time // not to be tried before
+	next    *death    // of a reconnected one: somebody else came back meanwhile
 }
 
 func newWatch(view *fleet.View, self string) *watch {
@@ -95,7 +103,7 @@ func newWatch(view *fleet.View, self string) *watch {
 		view: view, self: self, more: make(chan struct{}, 1),
 		disconnects: make(chan *nats.Msg, 1024), cases: make(chan *nats.Msg, 256),
 		seen: map[string]fleet.Seen{}, suspects: map[fleet.Connection]time.Time{}, open: map[string]*opened{}, closed: map[string]time.Time{}, gone: map[string]fleet.Seen{}, fenced: map[string]death{},
-		looked: time.Now(), unsure: time.Now(),
+		began: time.Now(), looked: time.Now(), unsure: time.Now(),
 	}
 }
 
@@ -198,6 +206,7 @@ func (w *watch) look(now time.Time) {
 		case s.State == fleet.Dead:
 			w.buried(s, now)
 		default:
+			w.compare(s)
 			w.seen[key] = s
 			w.returns(s, now)
 			if s.Missed >= silentBeats && now.Sub(s.Heard) > silentFor && now.Sub(w.unsure) > calmFor {
@@ -271,7 +280,7 @@ func (w *watch) wake() {
 
 func (w *watch) forget(now time.Time) {
 	for id, o := range w.open {
-		if now.Sub(o.noticed) > openFor && !o.working {
+		if now.Sub(o.noticed) > o.openFor() && !o.working {
 			delete(w.open, id) // who is still there is judged anew
 		}
 	}
@@ -300,6 +309,10 @@ func (w *watch) settle(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if id == "" {
+		return
+	}
+	if o := w.open[id]; o != nil && o.cause == causeReconnected {
+		w.reopen(o)
 		return
 	}
 	delete(w.open, id)
@@ -338,14 +351,14 @@ func (w *watch) dead(key string) bool {
 	return open || s.State == fleet.Dead
 }
 
-// living are the workers that are not known to be dead, without one incarnation.
+// living are the workers that are not about to be declared dead, without one incarnation.
 func (w *watch) living(but string) []fleet.Seen {
 	all := w.view.All()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []fleet.Seen
 	for _, s := range all {
-		if _, open := w.open[s.Incarnation]; !open && s.State == fleet.Alive && s.Incarnation != but && time.Since(s.Heard) < streams.WorkerTTL {
+		if _, open := w.open[s.Incarnation]; !open && s.State == fleet.Alive && s.Incarnation != but {
 			out = append(out, s)
 		}
 	}

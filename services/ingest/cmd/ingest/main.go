@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/sightline-dev/sightline/pkg/app"
@@ -12,7 +13,15 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main(app.Service{Name: "ingest", Does: "captures cameras", Run: run}))
+	os.Exit(app.Main(app.Service{Name: "ingest", Does: "captures cameras", Run: run, Ready: ready}))
+}
+
+// ready: an instance says how many cameras it can take once it follows them.
+func ready(w fleet.Worker) error {
+	if w.Capacity == 0 {
+		return errors.New("does not follow its cameras yet")
+	}
+	return nil
 }
 
 func run(ctx context.Context, p *app.Process) error {

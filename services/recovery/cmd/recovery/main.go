@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main(app.Service{Name: recovery.Name, Does: "notices what fails and mends it", Run: run}))
+	os.Exit(app.Main(app.Service{Name: recovery.Name, Does: "notices what fails and mends it", Declares: true, Run: run}))
 }
 
 func run(ctx context.Context, p *app.Process) error {
