@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -19,6 +20,37 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	for _, cfg := range Buckets(o) {
 		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
 			return fmt.Errorf("declare bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// Await returns when every stream and bucket is there. Most services may not create any: whoever sets a system up does, and
+// the recovery service. tell, which may be nil, is told once what is missing.
+func Await(ctx context.Context, js jetstream.JetStream, tell func(error)) error {
+	const look = 500 * time.Millisecond
+	for {
+		err := missing(ctx, js)
+		if err == nil {
+			return nil
+		}
+		if tell != nil && ctx.Err() == nil {
+			tell(err)
+			tell = nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("await streams: %w", context.Cause(ctx))
+		case <-time.After(look):
+		}
+	}
+}
+
+// missing is why a stream or bucket cannot be used.
+func missing(ctx context.Context, js jetstream.JetStream) error {
+	for name := range Declared(Options{}) {
+		if _, err := js.Stream(ctx, name); err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package streams_test
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -239,4 +241,30 @@ func TestOverfull(t *testing.T) {
 	check("to be raised")
 	have.Config.MaxBytes, want.Name = -1, "KV_"+streams.LeasesBucket
 	check("a bucket")
+}
+
+func TestAwaitIsOverWhenAllIsDeclared(t *testing.T) {
+	js := serve(t)
+	var told []error
+	done := make(chan error, 1)
+	go func() { done <- streams.Await(t.Context(), js, func(err error) { told = append(told, err) }) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it waits for nothing: %v", err)
+	case <-time.After(1200 * time.Millisecond):
+	}
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || len(told) != 1 || !errors.Is(told[0], jetstream.ErrStreamNotFound) {
+		t.Errorf("%v, told %v", err, told)
+	}
+	if err := js.DeleteKeyValue(t.Context(), streams.StrikesBucket); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := streams.Await(ctx, js, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without one bucket: %v", err)
+	}
 }

@@ -80,6 +80,10 @@ const IncidentSubject = "ledger._incidents"
 // $SYS.ACCOUNT.<account>.DISCONNECT under this name.
 const DisconnectSubject = "sightline.sys.disconnect"
 
+// InboxPrefix begins the subjects on which the broker answers a user. Each user of the broker has its own and may listen to no
+// other's: answers are as secret as what was asked for.
+func InboxPrefix(user string) string { return "_INBOX_" + user }
+
 // AckSubject is where a message of a work group is acknowledged, or handed back, by somebody who did not receive it.
 // delivered is a delivery of the consumer that is not before the message's last one: the consumer sequence that its info
 // says was delivered last. A worker that received the message before can still acknowledge it too: the broker does

@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/sightline-dev/sightline/chaos/report"
 	"github.com/sightline-dev/sightline/chaos/world"
 )
 
@@ -70,11 +71,7 @@ type Absence struct {
 }
 
 // Phase is a part of a round.
-type Phase struct {
-	Name   string    `json:"name"`
-	At     time.Time `json:"at"`
-	Counts bool      `json:"counts"`
-}
+type Phase = report.Phase
 
 // Expectation is something that must come true.
 type Expectation struct {

@@ -2,6 +2,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,12 +12,14 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/sightline-dev/sightline/chaos/faults"
 	"github.com/sightline-dev/sightline/chaos/meter"
 )
 
 // Report is a whole run.
 type Report struct {
+	// Of is what a row is, for people: "" is a fault.
+	Of string `json:"-"`
+
 	Seed     uint64        `json:"seed"`
 	Began    time.Time     `json:"began"`
 	Took     time.Duration `json:"took_ns"`
@@ -68,7 +71,7 @@ func (a Availability) Share() float64 { return float64(a.Covered) / float64(max(
 type Round struct {
 	Number   int                      `json:"number"`
 	Began    time.Time                `json:"began"`
-	Phases   []faults.Phase           `json:"phases"`
+	Phases   []Phase                  `json:"phases"`
 	Recovery time.Duration            `json:"recovery_ns"`
 	Fresh    time.Duration            `json:"fresh_ns"` // without late answers
 	Figures  map[string]time.Duration `json:"figures_ns"`
@@ -76,6 +79,13 @@ type Round struct {
 	Steps    []Step                   `json:"steps"`
 	Notes    []string                 `json:"notes,omitempty"`
 	Failures []string                 `json:"failures,omitempty"`
+}
+
+// Phase is a part of a round.
+type Phase struct {
+	Name   string    `json:"name"`
+	At     time.Time `json:"at"`
+	Counts bool      `json:"counts"` // towards the recovery
 }
 
 // Step is something that the system told it did, and when, counted from the first phase that counts.
@@ -184,7 +194,7 @@ func short(d time.Duration) string {
 // Table writes what people read.
 func (r *Report) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "fault\trounds\tlost\tdoubled\tmedian\tworst\ttarget\tslowest step (of the worst round)\tverdict")
+	_, _ = fmt.Fprintln(w, cmp.Or(r.Of, "fault")+"\trounds\tlost\tdoubled\tmedian\tworst\ttarget\tslowest step (of the worst round)\tverdict")
 	for _, row := range r.Rows {
 		target, from := "", ""
 		if row.From != "" {

@@ -54,7 +54,7 @@ func TestALife(t *testing.T) {
 	port := freePort(t)
 	var finished bool
 	running := make(chan jetstream.JetStream, 1)
-	s := Service{Name: "infer", Does: "tests", Run: func(ctx context.Context, p *Process) error {
+	s := Service{Name: "infer", Does: "tests", Declares: true, Run: func(ctx context.Context, p *Process) error {
 		running <- p.JS
 		<-ctx.Done()
 		view, err := fleet.Follow(context.WithoutCancel(ctx), p.JS, p.Member.Key(), p.Log)
@@ -90,7 +90,7 @@ func TestALife(t *testing.T) {
 	if !finished {
 		t.Error("it left the fleet before it had finished")
 	}
-	nc, err := broker.Connect(server.URL(), "test", nil)
+	nc, err := broker.Connect(broker.Config{URL: server.URL(), Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,16 +18,30 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Connect connects to the servers at urls (comma separated). name is shown by the server and, for workers, is
-// <service>-<instance>. The first connection is attempted in the background too: a service may start before
-// its broker.
-func Connect(urls, name string, log *slog.Logger) (*nats.Conn, error) {
-	nc, err := nats.Connect(urls, options(name, log)...)
+// Config says where the broker is and who connects.
+type Config struct {
+	// URL names the servers, with commas between several.
+	URL string
+	// Name is shown by the server and, for workers, is <service>-<instance>.
+	Name string
+	// Credentials say to the server who connects.
+	Credentials
+	Log *slog.Logger
+}
+
+// Connect connects to a broker. The first connection is attempted in the background too: a service may start before
+// its broker. What is wrong with the credentials is an error at once.
+func Connect(cfg Config) (*nats.Conn, error) {
+	auth, err := cfg.Options()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", Redact(cfg.URL), err)
+	}
+	nc, err := nats.Connect(cfg.URL, append(options(cfg.Name, cfg.Log), auth...)...)
 	if _, ok := errors.AsType[*url.Error](err); ok { // it quotes what it could not read, passwords too
 		err = errors.New("not a list of server urls")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", Redact(urls), err)
+		return nil, fmt.Errorf("connect to %s: %w", Redact(cfg.URL), err)
 	}
 	return nc, nil
 }
@@ -36,9 +50,12 @@ func options(name string, log *slog.Logger) []nats.Option {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	log = log.With(slog.String("connection", name))
+	var refused refusals
 	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // whoever rotates keys mends the server and its clients one after the other
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.RetryOnFailedConnect(true),
 		nats.PingInterval(2 * time.Second),
@@ -48,17 +65,27 @@ func options(name string, log *slog.Logger) []nats.Option {
 			if err == nil { // closed by us
 				return
 			}
-			log.Warn("broker connection lost", slog.String("connection", name), slog.Any("error", err))
+			log.Warn("broker connection lost", slog.Any("error", err))
 		}),
+		nats.ConnectHandler(func(*nats.Conn) { refused.over() }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("broker connection back", slog.String("connection", name), slog.String("server", Redact(nc.ConnectedUrl())))
+			refused.over()
+			log.Info("broker connection back", slog.String("server", Redact(nc.ConnectedUrl())))
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if refused.news(err) {
+				log.Warn("broker refuses the connection", slog.Any("error", err))
+			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if refused.isAuth(err) && !refused.news(err) {
+				return
+			}
 			subject := ""
 			if sub != nil {
 				subject = sub.Subject
 			}
-			log.Warn("broker error", slog.String("connection", name), slog.String("subject", subject), slog.Any("error", err))
+			log.Warn("broker error", slog.String("subject", subject), slog.Any("error", err))
 		}),
 	}
 }

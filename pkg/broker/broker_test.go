@@ -76,7 +76,7 @@ func TestConnectErrors(t *testing.T) {
 		"nats://user:se/cret@127.0.0.1:4222":  "connect to nats://redacted@127.0.0.1:4222: not a list of server urls",
 		"nats://a:4222,nats://u:sec%zret@b:1": "connect to nats://a:4222,nats://redacted@b:1: not a list of server urls",
 	} {
-		nc, err := broker.Connect(in, "test", nil)
+		nc, err := broker.Connect(broker.Config{URL: in, Name: "test"})
 		if err == nil {
 			nc.Close()
 		}
@@ -130,7 +130,7 @@ func TestConnectInProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inside.Close()
-	outside, err := broker.Connect(server.URL(), "outside", nil)
+	outside, err := broker.Connect(broker.Config{URL: server.URL(), Name: "outside"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &syncBuffer{}
-	nc, err := broker.Connect(fmt.Sprintf("nats://user:secret@127.0.0.1:%d", port), "early", slog.New(slog.NewTextHandler(log, nil)))
+	nc, err := broker.Connect(broker.Config{URL: fmt.Sprintf("nats://user:secret@127.0.0.1:%d", port), Name: "early", Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func TestOrderOverARestart(t *testing.T) {
 	t.Cleanup(func() { server.Stop() })
 	url := server.URL()
 	port, _ := strconv.Atoi(url[strings.LastIndexByte(url, ':')+1:])
-	nc, err := broker.Connect(url, "test", nil)
+	nc, err := broker.Connect(broker.Config{URL: url, Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (m *Member) beat(ctx context.Context) error {
 		}
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		// Somebody deleted the bucket, or the broker has just started. Who makes it first does not matter.
-		if streams.EnsureBucket(ctx, m.js, streams.WorkersBucket, streams.Options{Replicas: m.cfg.Replicas}) == nil {
+		if m.anew(ctx) {
 			m.revision = 0
 			m.lapse()
 			err = m.write(ctx)
@@ -86,11 +86,16 @@ func (m *Member) tell() {
 func (m *Member) restore(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	if _, err := m.js.KeyValue(ctx, streams.WorkersBucket); errors.Is(err, jetstream.ErrBucketNotFound) &&
-		streams.EnsureBucket(ctx, m.js, streams.WorkersBucket, streams.Options{Replicas: m.cfg.Replicas}) == nil {
+	if _, err := m.js.KeyValue(ctx, streams.WorkersBucket); errors.Is(err, jetstream.ErrBucketNotFound) && m.anew(ctx) {
 		m.revision = 0
 		m.lapse()
 	}
+}
+
+// anew makes the bucket, if that is for this worker to do. When somebody else has, the next beat finds that its entry is
+// not there.
+func (m *Member) anew(ctx context.Context) bool {
+	return m.cfg.Declares && streams.EnsureBucket(ctx, m.js, streams.WorkersBucket, streams.Options{Replicas: m.cfg.Replicas}) == nil
 }
 
 // lapse is called when the bucket knows nothing of this worker. Was that long ago, a tombstone may have expired, too.
@@ -117,6 +122,7 @@ func (m *Member) write(ctx context.Context) error {
 	for _, fill := range describe {
 		fill(&w)
 	}
+	m.written.Store(&w)
 	data, err := json.Marshal(w)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)

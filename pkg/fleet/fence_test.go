@@ -25,7 +25,7 @@ func (k *keeper) Abandon() { close(k.abandoned) }
 
 func joined(t *testing.T, js jetstream.JetStream, log *slog.Logger) (*Member, *keeper, jetstream.KeyValue) {
 	t.Helper()
-	m := NewMember(js, Config{Service: "infer", Instance: "a", Log: log})
+	m := NewMember(js, Config{Service: "infer", Instance: "a", Declares: true, Log: log})
 	if err := m.Join(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,6 +57,8 @@ type Config struct {
 	Service  string
 	Instance string
 	Region   string
+	// Declares says that this worker makes the bucket anew when it is gone. Others wait until somebody has.
+	Declares bool
 	// Replicas are those of the streams, should the bucket have to be made anew.
 	Replicas int
 	Log      *slog.Logger
@@ -76,6 +79,8 @@ type Member struct {
 	began    time.Time // of what is being tried in vain, if anything is
 	told     bool      // that it is in vain
 	joined   bool      // whether the entry has been this incarnation's
+
+	written atomic.Pointer[Worker] // the entry as it was last to be stored
 
 	mu       sync.Mutex
 	describe []func(*Worker)
@@ -240,12 +245,9 @@ func (m *Member) InTouch(running, sent time.Time) bool { return m.contact.fine(r
 func (m *Member) Await(ctx context.Context) error {
 	for {
 		m.mu.Lock()
-		last, refused, tried := m.last, m.refused, m.tried
+		tried := m.tried
 		m.mu.Unlock()
-		if clock.Since(last) < FreshFor {
-			return nil
-		}
-		if clock.Since(refused) < refusedFor && clock.Since(last) < doubtFor && m.InTouch(last, refused) {
+		if m.MayAct() {
 			return nil
 		}
 		select {
@@ -258,4 +260,21 @@ func (m *Member) Await(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// MayAct reports whether Await would return at once.
+func (m *Member) MayAct() bool {
+	m.mu.Lock()
+	last, refused := m.last, m.refused
+	m.mu.Unlock()
+	return clock.Since(last) < FreshFor ||
+		clock.Since(refused) < refusedFor && clock.Since(last) < doubtFor && m.InTouch(last, refused)
+}
+
+// Entry is what this worker's last beat says, stored or not; none before the first. At changes with every beat.
+func (m *Member) Entry() Worker {
+	if w := m.written.Load(); w != nil {
+		return *w
+	}
+	return Worker{}
 }

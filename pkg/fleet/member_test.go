@@ -239,10 +239,35 @@ func TestASecondProcessOfTheSameName(t *testing.T) {
 	})
 }
 
-func TestADeletedBucketIsMadeAgain(t *testing.T) {
+// Who may make no bucket waits until somebody has, and is a member again then.
+func TestADeletedBucketIsSomebodyElsesToMake(t *testing.T) {
 	t.Parallel()
 	js := brokertest.JetStream(t)
 	m, _ := start(t, js, fleet.Config{Service: "infer", Instance: "a"})
+	if err := js.DeleteKeyValue(t.Context(), streams.WorkersBucket); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(2 * fleet.FreshFor)
+	if _, err := js.KeyValue(t.Context(), streams.WorkersBucket); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		t.Fatalf("it made the bucket: %v", err)
+	}
+	if err := streams.EnsureBucket(t.Context(), js, streams.WorkersBucket, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := m.Await(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := entry(t, js, m.Key()); !ok {
+		t.Error("no entry")
+	}
+}
+
+func TestADeletedBucketIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	m, _ := start(t, js, fleet.Config{Service: "infer", Instance: "a", Declares: true})
 	if err := js.DeleteKeyValue(t.Context(), streams.WorkersBucket); err != nil {
 		t.Fatal(err)
 	}

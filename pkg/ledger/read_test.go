@@ -39,7 +39,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.server.Stop() })
-	nc, err := broker.Connect(r.server.URL(), "test", nil)
+	nc, err := broker.Connect(broker.Config{URL: r.server.URL(), Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

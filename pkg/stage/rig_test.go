@@ -54,7 +54,7 @@ func (r *rig) ctx() context.Context {
 
 func (r *rig) client() jetstream.JetStream {
 	r.t.Helper()
-	nc, err := broker.Connect(r.server.URL(), "test", nil)
+	nc, err := broker.Connect(broker.Config{URL: r.server.URL(), Name: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func JetStream(tb testing.TB) jetstream.JetStream {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(server.Stop)
-	nc, err := broker.Connect(server.URL(), "test", slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: server.URL(), Name: "test", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

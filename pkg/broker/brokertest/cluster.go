@@ -148,7 +148,7 @@ func (c *Cluster) NodeURL(name string) string {
 // Connect connects to urls under a name. The connection ends with the test.
 func Connect(tb testing.TB, urls, name string) jetstream.JetStream {
 	tb.Helper()
-	nc, err := broker.Connect(urls, name, slog.New(slog.DiscardHandler))
+	nc, err := broker.Connect(broker.Config{URL: urls, Name: name, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -114,6 +114,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was pred
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "write JSON, one object per line")
 	flags.StringVar(&a.nats, "nats", "", "server of a running system (SIGHTLINE_NATS_URL; default nats://127.0.0.1:4222)")
+	flags.StringVar(&a.process.NKey, "nkey", a.process.NKey, "file with the NKEY seed of the operator (SIGHTLINE_NATS_NKEY)")
+	flags.StringVar(&a.process.CA, "nats-ca", a.process.CA, "authorities (PEM) that may vouch for a tls:// server (SIGHTLINE_NATS_CA)")
 	flags.StringVarP(&a.process.Config, "config", "c", a.process.Config, "configuration file (SIGHTLINE_CONFIG)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if a.nats == "" {

@@ -225,3 +225,17 @@ func TestUpFailsWhenNothingIsPredicted(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
 }
+
+func TestAKeyThatIsNoKey(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "operator.nk")
+	if err := os.WriteFile(path, []byte("SUhunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--nkey", path}, {"--nkey", "/nowhere/operator.nk"}, {"--nats-ca", "/nowhere/ca.pem"}} {
+		code, _, errs := run(t, t.Context(), append([]string{"workers"}, args...)...)
+		if code != ExitUsage || !strings.Contains(errs, args[1]) || strings.Contains(errs, "hunter2") {
+			t.Errorf("%v: exit %d, %s", args, code, errs)
+		}
+	}
+}

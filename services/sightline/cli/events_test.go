@@ -165,7 +165,7 @@ func TestEventsFollow(t *testing.T) {
 	}
 	server := start()
 	defer func() { server.Stop() }()
-	nc, err := broker.Connect(server.URL(), "test", nil)
+	nc, err := broker.Connect(broker.Config{URL: server.URL(), Name: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

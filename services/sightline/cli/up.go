@@ -1,8 +1,9 @@
+//go:build cgo
+
 package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,11 +17,6 @@ import (
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/services/sightline/system"
 	"github.com/sightline-dev/sightline/services/sightline/watch"
-)
-
-const (
-	boardEvery = time.Second     // on a terminal
-	linesEvery = 5 * time.Second // elsewhere
 )
 
 type upFlags struct {
@@ -269,12 +265,4 @@ func (a *app) summary(rows []watch.Camera, predicted, lost uint64) error {
 		return err
 	}
 	return a.printf("predicted %d, lost %d\n", predicted, lost)
-}
-
-func (a *app) writeJSON(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	return a.printf("%s\n", data)
 }

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package system runs every service in one process on an embedded broker. It takes no short cuts: the services are the
 // ones that the images run, each with a connection of its own, and they talk over JetStream only.
 //
@@ -165,7 +167,7 @@ func (r *runner) member(service string) (jetstream.JetStream, *fleet.Member, err
 	if err != nil {
 		return nil, nil, err
 	}
-	return js, fleet.NewMember(js, fleet.Config{Service: service, Instance: service + "-" + instance, Log: r.cfg.Log}), nil
+	return js, fleet.NewMember(js, fleet.Config{Service: service, Instance: service + "-" + instance, Declares: service == recovery.Name, Log: r.cfg.Log}), nil
 }
 
 func (r *runner) closeConnections() {

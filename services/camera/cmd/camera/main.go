@@ -1,4 +1,4 @@
-// Command camera plays footage as a live RTSP camera; see package camera.
+// Command camera plays footage as a live RTSP camera; see package camera. `camera health` asks one whether it answers.
 package main
 
 import (
@@ -14,8 +14,15 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := camera.Command(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1) //nolint:gocritic // nothing is left to stop
 	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "health" {
+		return health(ctx, args[1:], os.Stdout)
+	}
+	return camera.Command(ctx, args, os.Getenv, os.Stdout)
 }

@@ -3,16 +3,26 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/sightline-dev/sightline/pkg/app"
+	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/infer/ort"
 )
 
 func main() {
-	os.Exit(app.Main(app.Service{Name: "infer", Does: "answers model input with predictions", Run: run}))
+	os.Exit(app.Main(app.Service{Name: "infer", Does: "answers model input with predictions", Run: run, Ready: ready}))
+}
+
+// ready: frames wait where no model serves.
+func ready(w fleet.Worker) error {
+	if len(w.Lanes) == 0 {
+		return errors.New("no model serves yet")
+	}
+	return nil
 }
 
 func run(ctx context.Context, p *app.Process) error {
