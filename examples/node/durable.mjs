@@ -2,12 +2,13 @@
 //
 //   node durable.mjs <name> [camera]     any number of processes may run under one name; they share the messages
 import { AckPolicy, DeliverPolicy, jetstream } from "@nats-io/jetstream";
-import { connect, nanos } from "@nats-io/transport-node";
+import { nanos } from "@nats-io/transport-node";
+import { connect } from "./connection.mjs";
 import { line } from "./predictions.mjs";
 
 const [name, camera = "*"] = process.argv.slice(2);
 if (!name) throw new Error("usage: node durable.mjs <name> [camera]");
-const nc = await connect({ servers: process.env.NATS_URL ?? "127.0.0.1:4222", maxReconnectAttempts: -1 });
+const nc = await connect();
 process.once("SIGINT", () => nc.close()).once("SIGTERM", () => nc.close());
 
 // The first process of this name makes the consumer; the broker keeps it and what was acknowledged.

@@ -4,8 +4,8 @@
 //   node predictions.mjs replay 2026-01-31T08:00:00Z [camera]     what was stored since then
 //   node predictions.mjs live [camera]                            what happens from now on, until Ctrl-C
 import { DeliverPolicy, jetstream } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
 import { fileURLToPath } from "node:url";
+import { connect } from "./connection.mjs";
 
 const stream = "PREDICTIONS";
 const subject = (camera = "*") => `predictions.*.${camera}`;
@@ -52,7 +52,7 @@ export function line(data) {
 }
 
 async function main([command, ...args]) {
-  const nc = await connect({ servers: process.env.NATS_URL ?? "127.0.0.1:4222", maxReconnectAttempts: -1 });
+  const nc = await connect();
   const js = jetstream(nc);
   const messages = {
     latest: () => latest(js, args[0]),

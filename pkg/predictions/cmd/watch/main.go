@@ -5,9 +5,13 @@
 //	go run ./pkg/predictions/cmd/watch replay 2026-01-31T08:00:00Z [camera] what was stored since then
 //	go run ./pkg/predictions/cmd/watch live [camera]                        what happens from now on, until Ctrl-C
 //	go run ./pkg/predictions/cmd/watch durable <name> [camera]              the same, at least once, across crashes
+//
+// NATS_URL says where the broker is, NATS_NKEY names the file with the seed of the user app, NATS_CA that of the authority that
+// vouches for a tls:// broker; a broker on this machine (make demo) needs none of them.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +30,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Getenv("NATS_URL"), os.Stdout, os.Stderr)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -36,14 +40,11 @@ func main() {
 
 var errUsage = errors.New("usage: watch latest | replay <RFC 3339 time> | live | durable <name>  [camera]")
 
-func run(ctx context.Context, args []string, url string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) error {
 	args = append(args, "", "", "") // what is left out is ""
-	if url == "" {
-		url = nats.DefaultURL
-	}
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+	nc, err := connect(env)
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", url, err)
+		return err
 	}
 	defer nc.Close()
 	client, err := predictions.Open(nc)
@@ -78,6 +79,26 @@ func run(ctx context.Context, args []string, url string, stdout, stderr io.Write
 		}
 	}
 	return nil
+}
+
+func connect(env func(string) string) (*nats.Conn, error) {
+	url := cmp.Or(env("NATS_URL"), nats.DefaultURL)
+	options := []nats.Option{nats.MaxReconnects(-1)}
+	if seed := env("NATS_NKEY"); seed != "" {
+		sign, err := nats.NkeyOptionFromSeed(seed)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_NKEY: %w", err)
+		}
+		options = append(options, sign, nats.CustomInboxPrefix("_INBOX_app")) // each user listens to answers of its own only
+	}
+	if ca := env("NATS_CA"); ca != "" {
+		options = append(options, nats.RootCAs(ca))
+	}
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	return nc, nil
 }
 
 // acknowledged tells the broker that a delivery has been handled when the loop asks for the next one.
