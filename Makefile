@@ -15,7 +15,7 @@ ENV := . scripts/env.sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## cameras, broker, model and console on this machine: make demo ARGS="--for 60s"
@@ -60,6 +60,21 @@ bench: ## measure on this machine: make bench ARGS="--cameras 8"; FastestDet too
 chaos: ## faults on real processes, up to 15 minutes: make chaos ARGS="--only kill-infer --seed 7"
 	@scripts/setup.sh chaos
 	@scripts/chaos.sh $(ARGS)
+
+.PHONY: images
+images: ## container images of every service, and keys for development: make images ARGS="infer"
+	@scripts/setup.sh containers
+	@scripts/images.sh $(ARGS)
+
+.PHONY: images-offline
+images-offline: ## where no registry can be reached: the base images, from Debian packages and Go sources
+	@scripts/setup.sh containers
+	@scripts/images-offline.sh $(ARGS)
+
+.PHONY: sbom
+sbom: ## what each image contains: bin/sbom/*.cdx.json
+	@scripts/setup.sh containers
+	@scripts/sbom.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)

@@ -103,6 +103,7 @@ func processVariables() []variable {
 		{"SIGHTLINE_CAPACITY", strconv.Itoa(defaultCapacity), "1 to " + strconv.Itoa(maxCameras), "how many cameras an ingest process captures at most", setCount(func(p *Process) *int { return &p.Capacity }, maxCameras)},
 		{"SIGHTLINE_REPLICAS", "1", "1, 3 or 5", "copies of streams and buckets that must survive a node of the broker", setReplicas},
 		{"SIGHTLINE_FOOTAGE", "none", "a path", "what the demo and the benchmark play; read as `${SIGHTLINE_FOOTAGE}` in sightline.yaml", nil},
+		{"SIGHTLINE_IMAGE_TAG", "dev", "a tag", "of the images that `make images` builds and docker-compose.yaml starts", nil},
 		{"SIGHTLINE_SKIP_PACKAGES", "none", "1", "`make` installs no system packages", nil},
 	}
 }

@@ -17,7 +17,7 @@ setup_footage() {
   mkdir -p "$dir"
   [[ -s $dir/vtest.avi ]] || extract_footage "$dir"
   # No B-frames and a key frame every 2 s: a reader then waits for no later picture, and not long for its first.
-  if ! quietly ffmpeg -nostdin -y -loglevel error -i "$dir/vtest.avi" -an -c:v libx264 -preset veryfast \
+  if ! quietly ffmpeg -nostdin -y -loglevel error -i "$dir/vtest.avi" -an -c:v libx264 -threads 1 -preset veryfast \
     -profile:v main -pix_fmt yuv420p -bf 0 -g 20 -r 10 -b:v 2M -maxrate 2M -bufsize 2M -f mpegts "$dir/vtest.ts.part"; then
     die "ffmpeg cannot encode $dir/vtest.avi" "or set SIGHTLINE_FOOTAGE to an H.264 MPEG-TS file of your own"
   fi
