@@ -4,39 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Ensure creates every stream and bucket that is missing and brings those that differ back to their declaration. It lowers no
-// limit that a stream on disk holds more than: that would delete messages.
+// limit that a stream on disk holds more than: that would delete messages. A stream whose node is away is left as it is: the
+// recovery service makes it anew elsewhere when it can, and must get so far itself.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	for _, cfg := range Streams(o) {
-		if err := declare(ctx, js, cfg); err != nil {
+		if err := declare(ctx, js, cfg); err != nil && !Offline(err) {
 			return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
 		}
 	}
 	for _, cfg := range Buckets(o) {
-		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil && !Offline(err) {
 			return fmt.Errorf("declare bucket %s: %w", cfg.Bucket, err)
 		}
 	}
 	return nil
 }
 
-// Await returns when every stream and bucket is there. Most services may not create any: whoever sets a system up does, and
-// the recovery service. tell, which may be nil, is told once what is missing.
+// Await returns when every stream and bucket is declared. Most services may not create any: whoever sets a system up does, and
+// the recovery service. tell, which may be nil, is told what stands in the way, whenever that is something else than before.
 func Await(ctx context.Context, js jetstream.JetStream, tell func(error)) error {
 	const look = 500 * time.Millisecond
-	for {
+	for told := ""; ; {
 		err := missing(ctx, js)
 		if err == nil {
 			return nil
 		}
-		if tell != nil && ctx.Err() == nil {
+		if tell != nil && ctx.Err() == nil && err.Error() != told {
+			told = err.Error()
 			tell(err)
-			tell = nil
 		}
 		select {
 		case <-ctx.Done():
@@ -48,8 +51,8 @@ func Await(ctx context.Context, js jetstream.JetStream, tell func(error)) error 
 
 // missing is why a stream or bucket cannot be used.
 func missing(ctx context.Context, js jetstream.JetStream) error {
-	for name := range Declared(Options{}) {
-		if _, err := js.Stream(ctx, name); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(Declared(Options{}))) {
+		if _, err := js.Stream(ctx, name); err != nil && !Offline(err) {
 			return fmt.Errorf("stream %s: %w", name, err)
 		}
 	}

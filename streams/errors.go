@@ -21,3 +21,10 @@ func Conflict(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == inProcess) || errors.Is(err, jetstream.ErrKeyExists)
 }
+
+// Offline reports that a stream is declared, and that no node of the broker that has it is there.
+func Offline(err error) bool {
+	const offline = 10118
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == offline
+}

@@ -185,6 +185,7 @@ func (s Service) run(ctx context.Context, p *Process) error {
 // declare waits until every stream and bucket is there.
 func (s Service) declare(ctx context.Context, p *Process) error {
 	wait := func(err error) {
+		p.vitals.declared.Set(fmt.Errorf("%w: %w", errNoStreams, err))
 		p.Log.WarnContext(ctx, "waiting for the broker", slog.String("broker", p.NATS.String()), slog.Any("error", err))
 	}
 	if !s.Declares {

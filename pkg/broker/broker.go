@@ -55,6 +55,9 @@ func options(name string, log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
+		// The dialer asks for the address within its time-out. The client's own look-up has none: one that began while the
+		// network was away holds up the reconnect for five seconds after it is back.
+		nats.SkipHostLookup(),
 		nats.IgnoreAuthErrorAbort(), // whoever rotates keys mends the server and its clients one after the other
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.RetryOnFailedConnect(true),

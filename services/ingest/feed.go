@@ -26,6 +26,7 @@ type feed struct {
 	live    atomic.Bool // the last thing it knows is that pictures arrive
 	fail    atomic.Bool // an attempt failed
 	offered atomic.Bool // the camera's owner is to hand it over
+	over    atomic.Bool // it is closed
 
 	mu    sync.Mutex    // held while the camera is called
 	gate  chan struct{} // pictures wait until it closes; nil: they do not
@@ -67,16 +68,19 @@ func (f *feed) close() {
 	if f == nil {
 		return
 	}
+	f.over.Store(true)
 	f.stop()
 	<-f.done
 }
 
 // ready reports whether the next picture could be captured.
-func (f *feed) ready() bool { return f != nil && f.live.Load() }
+func (f *feed) ready() bool {
+	return f != nil && f.live.Load() && !f.over.Load() && f.session.shows()
+}
 
 // useful reports whether the session should go on now that the lease is had. Otherwise a new one has better prospects.
 func (f *feed) useful() bool {
-	return f.ready() || f != nil && !f.fail.Load() && time.Since(f.began) < patience
+	return f.ready() || f != nil && !f.fail.Load() && !f.over.Load() && time.Since(f.began) < patience
 }
 
 // reserve makes pictures wait for attach, which follows soon: those received after since are this instance's. A session

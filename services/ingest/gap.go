@@ -35,6 +35,7 @@ type gapTeller struct {
 	mu     sync.Mutex
 	permit permit // nil: nothing forbids it
 	open   *predictions.Gap
+	seen   time.Time // when the first picture came under this lease
 	queue  []*nats.Msg
 	wake   chan struct{}
 	idle   chan struct{} // closes when the queue is empty
@@ -51,6 +52,13 @@ func (g *gapTeller) under(p permit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.permit = p
+}
+
+// begin makes records wait for a lease under which nothing has been seen yet.
+func (g *gapTeller) begin(p permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.permit, g.seen = p, time.Time{}
 }
 
 // forget drops what is known and what waits: another instance has the camera.
@@ -101,6 +109,9 @@ func (g *gapTeller) down(reason Cause, at time.Time) {
 func (g *gapTeller) up(at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.seen.IsZero() {
+		g.seen = at.UTC()
+	}
 	if g.open == nil {
 		return
 	}
@@ -119,28 +130,43 @@ const (
 
 // adopt takes over a gap that a predecessor left open, so that it is closed once somebody looks again. One that left none
 // and looks no more ended without a word: the gap since then is told now. silent is zero when there was no predecessor.
-func (g *gapTeller) adopt(ctx context.Context, told jetstream.Stream, silent time.Time) {
+func (g *gapTeller) adopt(ctx context.Context, told jetstream.Stream, silent time.Time) error {
+	gap := predictions.Gap{Reason: string(causeIngestLost), From: silent.UTC()}
 	msg, err := told.GetLastMsgForSubject(ctx, g.eventSubject())
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return // not to be had: the next picture tells that somebody looks
+		return fmt.Errorf("last gap of %s: %w", g.camera, err)
 	}
+	known := false // it was told when it began
 	if err == nil {
 		if e, err := events.Decode(msg.Data); err == nil && e.State == gapOpen {
-			from, err := time.Parse(time.RFC3339Nano, e.Facts[factFrom])
-			if err != nil {
-				return
+			if from, err := time.Parse(time.RFC3339Nano, e.Facts[factFrom]); err == nil {
+				gap, known = predictions.Gap{Reason: e.Cause, From: from}, true
 			}
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			if g.open == nil {
-				g.open = &predictions.Gap{Reason: e.Cause, From: from}
-			}
-			return
 		}
 	}
-	if !silent.IsZero() {
-		g.down(causeIngestLost, silent)
+	if gap.From.IsZero() {
+		return nil
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.open != nil: // the camera is down: it is the same silence, and it began earlier
+		if gap.From.Before(g.open.From) {
+			g.open.From = gap.From
+			g.put(*g.open)
+		}
+	case !g.seen.IsZero(): // it is over
+		if gap.From.Before(g.seen) {
+			gap.To = g.seen
+			g.put(gap)
+		}
+	default:
+		g.open = &gap
+		if !known {
+			g.put(gap)
+		}
+	}
+	return nil
 }
 
 func (g *gapTeller) eventSubject() string { return streams.EventSubject("camera", "gap", g.camera) }

@@ -19,6 +19,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -33,6 +34,9 @@ const (
 // keep captures one camera whenever its lease can be had. It connects to it before when it is to be handed over.
 func (s *Service) keep(ctx context.Context, k *keeper) {
 	cfg := k.camera
+	if f := s.waiting()[cfg.Name]; f != nil && !reflect.DeepEqual(f.camera, cfg) { // it stood by with other settings
+		s.cool(cfg.Name)
+	}
 	defer s.cool(cfg.Name)
 	gaps := newGapTeller(s.deps.JS, s.cfg.Instance, cfg.Name, cfg.Models)
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
@@ -64,7 +68,9 @@ func (s *Service) keep(ctx context.Context, k *keeper) {
 		told = false
 		k.holding.Store(true)
 		s.held.Add(1)
-		s.hold(ctx, cfg, held, s.silence(k.predecessor, held), models, gaps, s.take(cfg))
+		predecessor := k.predecessor
+		k.predecessor = lease.Holder{}
+		s.hold(ctx, cfg, held, predecessor, models, gaps, s.take(cfg))
 		s.held.Add(-1)
 		k.holding.Store(false)
 		select {
@@ -89,7 +95,9 @@ func (s *Service) awaitFree(ctx context.Context, k *keeper, models []model.Decla
 		if !held {
 			return true
 		}
-		k.predecessor = h
+		if h.Instance != s.cfg.Instance { // else our own claim, whose answer was lost
+			k.predecessor = h
+		}
 		select {
 		case <-changed:
 		case <-declared:
@@ -115,14 +123,13 @@ func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
 		return nil, fmt.Errorf("stream %s: %w", streams.Ledger, err)
 	}
 	var known uint64
-	var heard time.Time
 	switch m, err := stream.GetLastMsgForSubject(ctx, streams.LedgerSubject(camera)); {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 	case err != nil:
 		return nil, fmt.Errorf("last epoch of %s: %w", camera, err)
 	default:
 		if r, err := ledger.Decode(m.Data); err == nil {
-			known, heard = r.Epoch, r.At
+			known = r.Epoch
 		}
 	}
 	connection := s.connection()
@@ -130,21 +137,42 @@ func (s *Service) claim(ctx context.Context, camera string) (*tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newTenure(l, connection, s.connection, s.inTouch)
-	t.heard = heard
-	return t, nil
+	return newTenure(l, connection, s.connection, s.inTouch), nil
 }
 
 // silence is since when nobody captures a camera whose lease was just had, if its predecessor did not give it back: since
-// that one's last beat, or what the ledger heard of the camera last. It is zero when nobody ever captured it.
-func (s *Service) silence(predecessor lease.Holder, t *tenure) time.Time {
+// that one's last beat, or since its newest frame that was answered. It is zero when nobody ever captured it.
+func (s *Service) silence(ctx context.Context, cfg config.Camera, predecessor lease.Holder) (time.Time, error) {
 	if s.deps.Fleet != nil && predecessor.Instance != "" {
 		w, known := s.deps.Fleet.All()[fleet.Worker{Service: "ingest", Instance: predecessor.Instance}.Key()]
 		if known && w.Started.Before(predecessor.Since) { // else it is a process that came after
-			return w.At
+			return w.At, nil
 		}
 	}
-	return t.heard
+	stream, err := s.deps.JS.Stream(ctx, streams.Predictions)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("stream %s: %w", streams.Predictions, err)
+	}
+	var newest time.Time
+	for _, m := range cfg.Models {
+		msg, err := stream.GetLastMsgForSubject(ctx, streams.PredictionSubject(m, cfg.Name))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return time.Time{}, fmt.Errorf("last answer to %s: %w", cfg.Name, err)
+		}
+		if p, err := predictions.Decode(msg.Data); err == nil {
+			at := p.CapturedAt
+			if p.Gap != nil {
+				at = p.Gap.To
+			}
+			if at.After(newest) {
+				newest = at
+			}
+		}
+	}
+	return newest, nil
 }
 
 // connection tells one connection to the broker from the next.
@@ -156,9 +184,8 @@ func (s *Service) inTouch(running, sent time.Time) bool {
 
 const claimTimeout = 2 * time.Second
 
-// hold captures until ctx ends or another instance has the camera. Since silent nobody does, if the last owner did not tell
-// otherwise; warm is a session that is open already, or nil.
-func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, silent time.Time, models []model.Declaration, gaps *gapTeller, warm *feed) {
+// hold captures until ctx ends or another instance has the camera. warm is a session that is open already, or nil.
+func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, predecessor lease.Holder, models []model.Declaration, gaps *gapTeller, warm *feed) {
 	capture, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last frame
@@ -166,17 +193,13 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, silent
 
 	c := s.newCamera(cfg, models, gaps)
 	c.begin(t)
-	gaps.under(t.Await)
+	gaps.begin(t.Await)
 	s.tellLease(cfg.Name, leaseAcquired, "", t)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { stop(s.defend(holding, capture, c, t)) })
 	keeping.Go(func() { s.watchModels(capture, cfg, models, stop) })
-	f, err := s.carryOn(ctx, cfg, warm, t.lease.Renewed()) // it connects while the broker is asked
-	asking, cancel := context.WithTimeout(holding, claimTimeout)
-	if stream, err := s.deps.JS.Stream(asking, streams.Events); err == nil {
-		gaps.adopt(asking, stream, silent)
-	}
-	cancel()
+	keeping.Go(func() { s.adopt(capture, cfg, predecessor, gaps) })
+	f, err := s.carryOn(ctx, cfg, warm, t.lease.Renewed())
 	if err == nil {
 		c.run(capture, f)
 	} else if ctx.Err() == nil {
@@ -195,6 +218,25 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, silent
 	}
 	giveBack()
 	keeping.Wait()
+}
+
+// adopt takes over the gap that a predecessor left. A broker that does not answer is asked again.
+func (s *Service) adopt(ctx context.Context, cfg config.Camera, predecessor lease.Holder, gaps *gapTeller) {
+	for ; ctx.Err() == nil; clock.Pause(ctx, claimAgain) {
+		asking, cancel := context.WithTimeout(ctx, claimTimeout)
+		silent, err := s.silence(asking, cfg, predecessor)
+		var stream jetstream.Stream
+		if err == nil {
+			stream, err = s.deps.JS.Stream(asking, streams.Events)
+		}
+		if err == nil {
+			err = gaps.adopt(asking, stream, silent)
+		}
+		cancel()
+		if err == nil {
+			return
+		}
+	}
 }
 
 // carryOn is the session that is open already, or a new one if that one is of no use. The lease is had since then.

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,9 +27,11 @@ const (
 	aliveFor = 3 * fleet.BeatEvery
 	// placeEvery is how often an instance looks who is there.
 	placeEvery = 100 * time.Millisecond
-	// suspectAfter is how long an owner may be silent before others connect to its cameras, and suspectFor how long they
-	// stay connected after its next beat.
+	// suspectAfter and suspectBeats are how long an owner may be silent before others connect to its cameras, by the clock and
+	// in own beats that came through: nobody is silent because the broker is. suspectFor is how long they stay connected
+	// after its next beat.
 	suspectAfter = 500 * time.Millisecond
+	suspectBeats = 2
 	suspectFor   = 3 * time.Second
 )
 
@@ -45,7 +46,7 @@ type placer struct {
 	cameras  []string
 	members  map[string]int // and how many cameras each can take
 	owners   map[string]string
-	previous map[string]string // who had a camera last
+	previous map[string]lease.Holder // who had a camera last
 	placed   map[string]string
 	heirs    map[string]map[string]string // by owner: who would have the cameras without it; filled when asked
 	suspects map[string]time.Time         // when they were silent last
@@ -86,6 +87,7 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 	if !p.fleet.Hears() {
 		p.settled = now
 		clear(p.moves)
+		clear(p.suspects)
 		return
 	}
 	living := p.fleet.Living("ingest")
@@ -95,21 +97,21 @@ func (p *placer) update(now time.Time, cameras []string, held map[string]bool) {
 		if now.Sub(w.Heard) < silentFor {
 			members[name] = w.Capacity
 		}
-		if hearing && now.Sub(w.Heard) > suspectAfter {
+		if hearing && now.Sub(w.Heard) > suspectAfter && w.Missed >= suspectBeats {
 			p.suspects[name] = now
 		}
 	}
 	maps.DeleteFunc(p.suspects, func(_ string, at time.Time) bool { return now.Sub(at) > suspectFor })
 	leases, _ := p.holders.All()
-	owners, previous := map[string]string{}, map[string]string{}
+	owners, previous := map[string]string{}, map[string]lease.Holder{}
 	for _, c := range cameras {
+		previous[c] = p.previous[c]
 		if h, ok := leases[c]; ok {
-			owners[c] = h.Instance
+			owners[c], previous[c] = h.Instance, h
 		}
 		if held[c] {
-			owners[c] = p.self
+			owners[c], previous[c] = p.self, lease.Holder{Instance: p.self}
 		}
-		previous[c] = cmp.Or(owners[c], p.previous[c])
 	}
 	p.previous = previous
 	if slices.Equal(cameras, p.cameras) && maps.Equal(members, p.members) && maps.Equal(owners, p.owners) {
@@ -156,7 +158,7 @@ func (p *placer) successor(camera string) bool {
 // standsBy reports whether this instance is to be connected to a camera of another one, which it would get if that one
 // ended: always, or while that one is silent.
 func (p *placer) standsBy(camera string, always bool) bool {
-	owner := p.previous[camera] // until somebody else has it
+	owner := p.previous[camera].Instance // until somebody else has it
 	if owner == "" || owner == p.self {
 		return false
 	}
@@ -167,10 +169,21 @@ func (p *placer) standsBy(camera string, always bool) bool {
 	if !known {
 		others := maps.Clone(p.members)
 		delete(others, owner)
+		for name := range p.suspects { // two instances of one host
+			delete(others, name)
+		}
 		heirs = place(p.cameras, p.owners, others)
 		p.heirs[owner] = heirs
 	}
 	return heirs[camera] == p.self
+}
+
+// predecessor is who else had a camera last, if anybody had.
+func (p *placer) predecessor(camera string) lease.Holder {
+	if h := p.previous[camera]; h.Instance != p.self {
+		return h
+	}
+	return lease.Holder{}
 }
 
 // tellUnplaced tells of cameras that nobody has room for: the first of all members does.

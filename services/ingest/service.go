@@ -254,7 +254,7 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 			continue
 		}
 		keep, stop := context.WithCancel(ctx)
-		k := &keeper{camera: e.Value, stop: stop, done: make(chan struct{}), successor: make(chan struct{}, 1)}
+		k := &keeper{camera: e.Value, stop: stop, done: make(chan struct{}), predecessor: p.predecessor(name), successor: make(chan struct{}, 1)}
 		keepers[name] = k
 		wg.Go(func() {
 			defer close(k.done)

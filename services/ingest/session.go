@@ -172,6 +172,17 @@ func (s *Session) Release() {
 	}
 }
 
+// shows reports whether a session that is held has what it could show a picture with.
+func (s *Session) shows() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.held || s.queue == nil {
+		return !s.held
+	}
+	_, picture, _ := s.queue.holding()
+	return picture
+}
+
 // report tells OnState about a change.
 func (s *Session) report(state State) {
 	if state.Phase == s.state.Phase && state.Cause == s.state.Cause {

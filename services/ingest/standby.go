@@ -22,7 +22,8 @@ func (s *Service) standBy(ctx context.Context, want map[string]catalog.Entry[con
 		}
 	}
 	for name, f := range s.waiting() {
-		if keepers[name] == nil && (!stand[name] || !reflect.DeepEqual(want[name].Value, f.camera)) {
+		if keepers[name] == nil && !f.over.Load() && (!stand[name] || !reflect.DeepEqual(want[name].Value, f.camera)) {
+			f.over.Store(true)
 			wg.Go(func() { s.cool(name) })
 			delete(stand, name) // it is opened with its new settings at the next look
 		}
@@ -45,6 +46,9 @@ func (s *Service) warmUp(ctx context.Context, cfg config.Camera) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.warm[cfg.Name]; f != nil {
+		if f.over.Load() || !reflect.DeepEqual(f.camera, cfg) { // once it is closed there may be another
+			return nil
+		}
 		return f
 	}
 	f, err := s.open(ctx, cfg, false)
@@ -68,13 +72,17 @@ func (s *Service) take(cfg config.Camera) *feed {
 	return f
 }
 
-// cool closes the session of a camera that this instance does not have.
+// cool closes the session of a camera that this instance does not have. Until it is closed there is no other.
 func (s *Service) cool(camera string) {
 	s.mu.Lock()
 	f := s.warm[camera]
-	delete(s.warm, camera)
 	s.mu.Unlock()
 	f.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.warm[camera] == f {
+		delete(s.warm, camera)
+	}
 }
 
 // ready are the cameras on offer that could be captured at once.

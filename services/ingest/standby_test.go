@@ -2,12 +2,16 @@ package ingest_test
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/services/ingest"
+	"github.com/sightline-dev/sightline/streams"
 )
 
 // A session that is held decodes nothing, and shows the present picture as soon as it is released: it has kept what is
@@ -111,6 +115,9 @@ func TestAStandbyLooksOn(t *testing.T) {
 	r.declareDead(t, b.view, "a", lost)
 	for _, camera := range lost {
 		r.awaitFrame(t, camera, before[camera].Epoch)
+		if told := r.lost(t, camera); told[0].Instance != "b" {
+			t.Errorf("%s: gaps %+v", camera, told)
+		}
 	}
 	b.stop()
 	a.wire.heal()
@@ -126,10 +133,26 @@ func TestAStandbyLooksOn(t *testing.T) {
 		if c.Standby && gap > connectDelay/2 {
 			t.Errorf("%s: gap of %v, connecting takes %v", c.Name, gap, connectDelay)
 		}
-		told := r.told(t, "gap", c.Name)
-		if len(told) < 2 || told[0].Instance != "b" || told[0].State != "open" || told[0].Cause != "ingest_lost" || told[1].State != "closed" {
-			t.Errorf("%s: gaps %+v", c.Name, told)
+	}
+}
+
+// lost are the events of a gap that a lost owner left: it is told once when it is over by then, else twice.
+func (r *site) lost(t *testing.T, camera string) []events.Event {
+	t.Helper()
+	next, err := r.js.Conn().SubscribeSync(streams.EventSubject("camera", "gap", camera))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(20 * time.Second); ; {
+		all := r.told(t, "gap", camera)
+		told := slices.DeleteFunc(slices.Clone(all), func(e events.Event) bool { return e.Cause != "ingest_lost" })
+		if n := len(told); n > 0 && told[n-1].State == "closed" {
+			return told
 		}
+		if time.Now().After(late) {
+			t.Fatalf("%s: gaps %+v", camera, all)
+		}
+		_, _ = next.NextMsg(time.Second)
 	}
 }
 
@@ -157,5 +180,44 @@ func TestASilentOwner(t *testing.T) {
 	}
 	if now, ok := rec.view.Holder(camera); !ok || now != before {
 		t.Errorf("lease %+v, before %+v", now, before)
+	}
+}
+
+// TestAnOwnerThatLeftAlone: nobody saw it go and no lease tells of it. The gap begins with the newest answer, whatever else was
+// told of the camera since.
+func TestAnOwnerThatLeftAlone(t *testing.T) {
+	all := cameras(t, 1)
+	r := newSite(t, all...)
+	rec := r.watchLeases(t)
+	camera := all[0].Name
+	a := r.join(t, "a", 0)
+	rec.await(t, "a has it", shared(map[string]int{"a": 1}))
+	first := r.awaitFrame(t, camera, 0)
+	answer := predictions.Prediction{
+		Schema: predictions.SchemaID, Kind: predictions.KindPrediction, Status: predictions.StatusOK, Camera: camera, Model: all[0].Models[0],
+		Version: "1", Lane: streams.LaneStable, Frame: first.Name.String(), CapturedAt: first.Captured, PredictedAt: time.Now(),
+		Image: &predictions.Image{Width: 640, Height: 480}, Detections: []predictions.Detection{},
+	}
+	if err := answer.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.js.Publish(t.Context(), streams.PredictionSubject(answer.Model, camera), data); err != nil {
+		t.Fatal(err)
+	}
+	a.wire.sever()
+	rec.await(t, "its lease has expired", shared(map[string]int{}))
+	b := r.join(t, "b", 0)
+	rec.await(t, "b has it", shared(map[string]int{"b": 1}))
+	r.awaitFrame(t, camera, first.Name.Epoch)
+	told := r.lost(t, camera)
+	b.stop()
+	a.wire.heal()
+	a.stop()
+	if from, err := time.Parse(time.RFC3339Nano, told[0].Facts["from"]); err != nil || !from.Equal(first.Captured) {
+		t.Errorf("the gap begins at %s, the last answered frame was captured at %s", told[0].Facts["from"], first.Captured)
 	}
 }

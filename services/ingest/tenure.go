@@ -39,8 +39,6 @@ type tenure struct {
 	// another: then that a renewal was not answered is the broker's trouble, and nobody else can have the lease either.
 	inTouch func(running, sent time.Time) bool
 
-	heard time.Time // what the ledger heard last of the camera before
-
 	mu         sync.Mutex
 	connection uint64    // through which it was renewed
 	refused    time.Time // when the last renewal was sent that was neither done nor turned down

@@ -88,6 +88,13 @@ func TestLiveStreamsAndTheirTwinsLiveApart(t *testing.T) {
 	log.forget()
 	began := time.Now()
 	c.Kill(gone)
+	// Whoever starts now finds everything declared, though nobody reaches some of it.
+	for what, start := range map[string]func() error{
+		"await":  func() error { return streams.Await(t.Context(), operator, nil) },
+		"ensure": func() error { return streams.Ensure(t.Context(), operator, o) },
+	} {
+		eventually(t, what+" while a node is away", func() bool { return start() == nil })
+	}
 	e = log.await(t, "repair", streams.FramesLive, "mended")
 	t.Logf("live stream was on another node %s after its own was killed", time.Since(began))
 	if e.Cause != "node_away" || time.Since(began) < 10*time.Second {

@@ -18,9 +18,6 @@ import (
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// errStreamOffline is the code by which a cluster says that no node that has a stream is there.
-const errStreamOffline jetstream.ErrorCode = 10118
-
 // found is what a look at a stream found: its info, or why there is none.
 type found struct {
 	name string
@@ -81,7 +78,7 @@ func (r *Repair) sweepStreams(ctx context.Context, began time.Time) (map[string]
 		case errors.Is(f.err, jetstream.ErrStreamNotFound):
 			delete(r.offline, f.name)
 			f.info = r.recreate(ctx, f.name, began, first)
-		case isOffline(f.err):
+		case streams.Offline(f.err):
 			r.awayAgain(f.name)
 		case f.err == nil:
 			if leaderless(f.info) {
@@ -109,11 +106,6 @@ func rank(stream string) int {
 		return 1
 	}
 	return 2
-}
-
-func isOffline(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.ErrorCode == errStreamOffline
 }
 
 // leaderless reports whether a stream in a cluster is there and answers nobody.
