@@ -76,6 +76,11 @@ sbom: ## what each image contains: bin/sbom/*.cdx.json
 	@scripts/setup.sh containers
 	@scripts/sbom.sh $(ARGS)
 
+.PHONY: e2e
+e2e: ## the images and the compose file from end to end, in containers: make e2e ARGS="-test.run TestE2E/world/kill"
+	@scripts/setup.sh containers
+	@scripts/e2e.sh $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@scripts/setup.sh build

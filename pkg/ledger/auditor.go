@@ -280,32 +280,23 @@ func (a *Auditor) checkpoint(ctx context.Context) error {
 
 // renew makes the next checkpoint write every key, whatever has become of it.
 func (a *Auditor) renew(ctx context.Context) error {
-	all, err := a.kv.WatchAll(ctx, jetstream.MetaOnly()) // deletions too: they have revisions
-	if err != nil {
-		return fmt.Errorf("books of the ledger: %w", err)
-	}
-	defer func() { _ = all.Stop() }()
 	revisions := map[string]uint64{}
-	for {
-		select {
-		case e, ok := <-all.Updates():
-			if ok && e != nil {
-				revisions[e.Key()] = e.Revision()
-				continue
-			}
-			a.keys.Lock()
-			a.revisions = revisions
-			a.keys.Unlock()
-			a.mu.Lock()
-			for _, c := range a.fold.books.cameras {
-				c.changed = true
-			}
-			a.mu.Unlock()
-			return a.mine(ctx)
-		case <-ctx.Done():
-			return fmt.Errorf("books of the ledger: %w", context.Cause(ctx))
-		}
+	err := list(ctx, a.kv, func(e jetstream.KeyValueEntry) error {
+		revisions[e.Key()] = e.Revision()
+		return nil
+	}, jetstream.MetaOnly()) // deletions too: they have revisions
+	if err != nil {
+		return err
 	}
+	a.keys.Lock()
+	a.revisions = revisions
+	a.keys.Unlock()
+	a.mu.Lock()
+	for _, c := range a.fold.books.cameras {
+		c.changed = true
+	}
+	a.mu.Unlock()
+	return a.mine(ctx)
 }
 
 // mine reports ErrAnotherAuditor when another one has taken the books over.

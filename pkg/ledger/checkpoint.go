@@ -105,30 +105,51 @@ func loadCheckpoint(ctx context.Context, js jetstream.JetStream) (*checkpoint, e
 
 // loadCameras reads every camera's books, and says which revisions they are.
 func (c *checkpoint) loadCameras(ctx context.Context, kv jetstream.KeyValue) (map[string]uint64, error) {
-	all, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	revisions := map[string]uint64{}
+	err := list(ctx, kv, func(e jetstream.KeyValueEntry) error {
+		if e.Key() == positionKey {
+			return nil
+		}
+		revisions[e.Key()] = e.Revision()
+		if c.sequence == 0 { // nobody knows how far these had come: LEDGER is read from its beginning
+			return nil
+		}
+		var err error
+		if c.books.cameras[e.Key()], err = decodeCamera(e.Key(), e.Value()); err != nil {
+			return fmt.Errorf("%s: %w", e.Key(), err)
+		}
+		return nil
+	}, jetstream.IgnoreDeletes())
+	return revisions, err
+}
+
+// listTimeout is how long the next entry of the bucket may take: a watch that began while a cluster had no leader may never
+// tell anything.
+const listTimeout = 5 * time.Second
+
+// list calls each with every entry of the bucket.
+func list(ctx context.Context, kv jetstream.KeyValue, each func(jetstream.KeyValueEntry) error, opts ...jetstream.WatchOpt) error {
+	all, err := kv.WatchAll(ctx, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("books of the ledger: %w", err)
+		return fmt.Errorf("books of the ledger: %w", err)
 	}
 	defer func() { _ = all.Stop() }()
-	revisions := map[string]uint64{}
+	late := time.NewTimer(listTimeout)
+	defer late.Stop()
 	for {
 		select {
 		case e, ok := <-all.Updates():
 			if !ok || e == nil { // these are all
-				return revisions, nil
+				return nil
 			}
-			if e.Key() == positionKey {
-				continue
+			if err := each(e); err != nil {
+				return fmt.Errorf("books of the ledger: %w", err)
 			}
-			revisions[e.Key()] = e.Revision()
-			if c.sequence == 0 { // nobody knows how far these had come: LEDGER is read from its beginning
-				continue
-			}
-			if c.books.cameras[e.Key()], err = decodeCamera(e.Key(), e.Value()); err != nil {
-				return nil, fmt.Errorf("books of the ledger: %s: %w", e.Key(), err)
-			}
+			late.Reset(listTimeout)
+		case <-late.C:
+			return fmt.Errorf("books of the ledger: no answer within %s", listTimeout)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("books of the ledger: %w", context.Cause(ctx))
+			return fmt.Errorf("books of the ledger: %w", context.Cause(ctx))
 		}
 	}
 }
