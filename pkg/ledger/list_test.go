@@ -17,6 +17,7 @@ type muteWatch struct{ jetstream.KeyWatcher }
 func (mute) WatchAll(context.Context, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
 	return muteWatch{}, nil
 }
+
 func (muteWatch) Updates() <-chan jetstream.KeyValueEntry { return make(chan jetstream.KeyValueEntry) }
 func (muteWatch) Stop() error                             { return nil }
 
