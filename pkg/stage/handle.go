@@ -62,8 +62,8 @@ func (s *Stage) bisect(ctx context.Context, batch []*item) {
 func (s *Stage) call(ctx context.Context, batch []*item) (results []Result, err error) {
 	in := make([]Message, len(batch))
 	for i, it := range batch {
-		it.msg.Queued = time.Since(it.msg.Stored)
-		in[i] = it.msg
+		in[i] = it.msg // a copy: who hands the message back may be reading it
+		in[i].Queued = time.Since(it.msg.Stored)
 	}
 	watch := s.watch(ctx, batch)
 	defer func() {
