@@ -83,6 +83,10 @@ const IncidentSubject = "ledger._incidents"
 // $SYS.ACCOUNT.<account>.DISCONNECT under this name.
 const DisconnectSubject = "sightline.sys.disconnect"
 
+// KeepTraceSubject is where a process says the trace id of a frame that was slow, failed or was quarantined: every process
+// then exports what it has of that trace. It is not stored; who does not hear it has nothing to export.
+const KeepTraceSubject = "sightline.traces.keep"
+
 // InboxPrefix begins the subjects on which the broker answers a user. Each user of the broker has its own and may listen to no
 // other's: answers are as secret as what was asked for.
 func InboxPrefix(user string) string { return "_INBOX_" + user }
