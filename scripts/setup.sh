@@ -13,6 +13,8 @@ set -euo pipefail
 . scripts/setup/footage.sh
 # shellcheck source=scripts/setup/tools.sh
 . scripts/setup/tools.sh
+# shellcheck source=scripts/setup/prometheus.sh
+. scripts/setup/prometheus.sh
 # shellcheck source=scripts/setup/containers.sh
 . scripts/setup/containers.sh
 
@@ -21,8 +23,8 @@ for goal in "$@"; do
   case $goal in
   build) steps+=(go packages) ;;
   demo | bench | chaos) steps+=(go packages onnxruntime footage) ;;
-  test) steps+=(go packages onnxruntime footage gotestsum trainer node) ;;
-  lint) steps+=(go packages shellcheck golangci_lint) ;;
+  test) steps+=(go packages onnxruntime footage gotestsum prometheus trainer node) ;;
+  lint) steps+=(go packages shellcheck golangci_lint prometheus) ;;
   model) steps+=(go packages onnxruntime footage trainer) ;;
   containers) steps+=(go containers) ;;
   *) die "no goal named '$goal'" "goals: build demo bench chaos test lint model containers" ;;
