@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
@@ -60,6 +61,8 @@ type Service struct {
 
 	reporter *ledger.Reporter
 	events   *events.Publisher
+
+	conditions *conditions.View // what is wrong with cameras
 
 	told map[string]string // why a model was refused last; of Run's goroutine
 
@@ -143,6 +146,12 @@ func (s *Service) setStatus(name string, err error) {
 func (s *Service) Run(ctx context.Context) error {
 	models, err := catalog.FollowModels(ctx, s.deps.JS, s.deps.Log)
 	if err != nil {
+		return fmt.Errorf("infer: %w", err)
+	}
+	// Until the last answer is given.
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	if s.conditions, err = conditions.Follow(following, s.deps.JS, s.deps.Log); err != nil {
 		return fmt.Errorf("infer: %w", err)
 	}
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
@@ -243,7 +252,7 @@ func (s *Service) load(ctx context.Context, want catalog.Model) (*Model, error) 
 // serve works for one model until ctx ends.
 func (s *Service) serve(ctx context.Context, m *Model) {
 	a := m.Artifact()
-	w := &worker{model: m, now: time.Now}
+	w := &worker{model: m, now: time.Now, reasons: func(camera string) []string { return s.conditions.Of(camera, a.Name) }}
 	cfg := stage.Config{
 		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS, Strikes: s.deps.JS,
 		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,

@@ -26,6 +26,8 @@ const misfitDelay = 500 * time.Millisecond
 type worker struct {
 	model *Model
 	now   func() time.Time
+	// reasons say why this model's answers about a camera cannot be trusted as usual; nil is never.
+	reasons func(camera string) []string
 }
 
 // handle answers a batch. What is too late leaves before the batch is run; what cannot be read is quarantined; a failed run
@@ -108,6 +110,11 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 	}
 	if t.Status != "" {
 		p.Status = predictions.Status(t.Status)
+	}
+	if w.reasons != nil {
+		if p.Reasons = w.reasons(t.Name.Camera); len(p.Reasons) > 0 {
+			p.Status = predictions.StatusDegraded
+		}
 	}
 	for i, d := range r.Detections {
 		p.Detections[i] = predictions.Detection{Class: d.Class, ClassID: d.ClassID, Score: round(float64(d.Score), 1e4)}

@@ -24,6 +24,10 @@ type Config struct {
 	Instance string
 	// Replicas are those of the streams, should one have to be made anew.
 	Replicas int
+	// ReactOff leaves answers about cameras that drift or are faulty as they are, and ReactMaxShare is the largest share of
+	// cameras whose answers are marked; 0 is the default. See package react.
+	ReactOff      bool
+	ReactMaxShare float64
 }
 
 // Deps are what the service works with.

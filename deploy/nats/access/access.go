@@ -171,7 +171,7 @@ func infer() User {
 		groups[i].Config.Durable = "*" // a wildcard is a whole token
 	}
 	u.work(groups)
-	u.follow(streams.ModelsBucket)
+	u.follow(streams.ModelsBucket, streams.ConditionsBucket)
 	return u
 }
 
@@ -192,12 +192,12 @@ func recovery() User {
 			api+"CONSUMER.PAUSE."+s+".*", api+"CONSUMER.LEADER.STEPDOWN."+s+".*", ack+s+".>")
 	}
 	u.read(streams.Ledger, streams.Predictions, streams.DLQ)
-	u.get(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.SamplingBucket)
-	u.watch(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket)
-	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.SamplingBucket)
+	u.get(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.SamplingBucket, streams.ConditionsBucket)
+	u.watch(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.ConditionsBucket)
+	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.SamplingBucket, streams.DriftBucket)
 	mine := streams.EventSubject("recovery", "*", ">")
 	u.Publish = append(u.Publish, mine, last(streams.Events, mine),
-		key(streams.LeasesBucket, ">"), key(streams.WorkersBucket, ">"), key(streams.SamplingBucket, ">"), key(streams.BooksBucket, ">"))
+		key(streams.LeasesBucket, ">"), key(streams.WorkersBucket, ">"), key(streams.SamplingBucket, ">"), key(streams.BooksBucket, ">"), key(streams.ConditionsBucket, ">"))
 	u.Subscribe = append(u.Subscribe, key(streams.WorkersBucket, ">"), streams.DisconnectSubject, mine,
 		advisory+"API", advisory+"STREAM.DELETED.*", advisory+"STREAM.UPDATED.*", advisory+"CONSUMER.DELETED.*.*", advisory+"CONSUMER.PAUSE.*.*")
 	return u

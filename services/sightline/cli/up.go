@@ -63,7 +63,9 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 	if f.dataDir == "" {
 		f.dataDir = a.defaultDataDir()
 	}
-	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Log: a.log()}
+	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Log: a.log(),
+		ReactOff: !a.process.React, ReactMaxShare: a.process.ReactMaxShare,
+	}
 	r := &upRun{app: a, flags: f}
 	err = system.Run(ctx, cfg, r.watch, r.settle)
 	if errors.Is(err, broker.ErrPortTaken) {

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/dlq"
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/events"
@@ -444,20 +445,8 @@ func (r *reader) readDrift(ctx context.Context) error {
 		return err
 	}
 	r.system.Drift = &report
-	found, err := entries(ctx, r.js, streams.ConditionsBucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	if r.system.Conditions, err = conditions.Read(ctx, r.js); errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	for _, e := range found {
-		c := Condition{Camera: e.Key()}
-		if json.Unmarshal(e.Value(), &c) == nil && len(c.Reasons) > 0 {
-			c.Camera = e.Key()
-			r.system.Conditions = append(r.system.Conditions, c)
-		}
-	}
-	slices.SortFunc(r.system.Conditions, func(a, b Condition) int { return cmp.Compare(a.Camera, b.Camera) })
-	return nil
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/sampling"
@@ -34,10 +35,11 @@ type System struct {
 	Sampling *sampling.State `json:"sampling,omitempty"` // nil: all cameras at their full rate
 	Queues   []Queue         `json:"queues"`
 	// Drift is nil when nobody watches for it.
-	Drift      *drift.Report `json:"drift,omitempty"`
-	Conditions []Condition   `json:"conditions,omitempty"`
-	Problems   []Problem     `json:"problems"`
-	Healthy    bool          `json:"healthy"`
+	Drift *drift.Report `json:"drift,omitempty"`
+	// Conditions are cameras whose answers are marked degraded, by name.
+	Conditions map[string]conditions.Condition `json:"conditions,omitempty"`
+	Problems   []Problem                       `json:"problems"`
+	Healthy    bool                            `json:"healthy"`
 }
 
 // Broker is what the operator's user sees of the broker.
@@ -143,14 +145,6 @@ type Queue struct {
 	InHand      int    `json:"in_hand"`
 	Redelivered int    `json:"redelivered"`
 	Workers     int    `json:"workers"` // who serve it
-}
-
-// Condition is a camera whose answers are marked degraded.
-type Condition struct {
-	Camera  string    `json:"camera"`
-	Reasons []string  `json:"reasons"`
-	By      string    `json:"by,omitempty"`
-	Since   time.Time `json:"since,omitzero"`
 }
 
 // Problem is something that needs attention.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/sampling"
@@ -158,7 +159,7 @@ func sick() System {
 	s.Queues[0].Workers = 0
 	s.Drift.Statuses = append(s.Drift.Statuses, drift.Status{Camera: "door", Model: "person", State: drift.SuspectedLoss, Cause: "detections", Since: ago(time.Minute)})
 	s.Drift.Integrities = []drift.Integrity{{Camera: "door", Faults: []drift.Raised{{Fault: drift.Black, Since: ago(time.Minute)}}}}
-	s.Conditions = []Condition{{Camera: "door", Reasons: []string{"black"}}}
+	s.Conditions = map[string]conditions.Condition{"door": {Reasons: []string{"black"}, Models: map[string][]string{"person": {"suspected_loss"}}}}
 	s.Judge()
 	return s
 }

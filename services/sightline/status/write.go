@@ -222,8 +222,13 @@ func (s System) drift() string {
 
 func (s System) degraded() string {
 	parts := make([]string, 0, len(s.Conditions))
-	for _, c := range s.Conditions {
-		parts = append(parts, c.Camera+" ("+strings.Join(c.Reasons, ", ")+")")
+	for _, camera := range slices.Sorted(maps.Keys(s.Conditions)) {
+		c := s.Conditions[camera]
+		why := slices.Clone(c.Reasons)
+		for _, m := range slices.Sorted(maps.Keys(c.Models)) {
+			why = append(why, m+": "+strings.Join(c.Models[m], ", "))
+		}
+		parts = append(parts, camera+" ("+strings.Join(why, ", ")+")")
 	}
 	return names(parts)
 }

@@ -44,6 +44,9 @@ type Config struct {
 	StoreDir   string // files of the embedded broker
 	ORTLibrary string // ONNX Runtime's shared library; "" searches
 	Log        *slog.Logger
+	// ReactOff and ReactMaxShare are recovery's: how it reacts to cameras that are faulty or drift.
+	ReactOff      bool
+	ReactMaxShare float64
 	// NewSource makes the source of a camera; nil is RTSP.
 	NewSource func(config.Camera) (ingest.Source, error)
 }
@@ -265,7 +268,7 @@ func (r *runner) startRecovery() error {
 	if err != nil {
 		return err
 	}
-	s := recovery.NewService(recovery.Config{Instance: "recovery-1"}, recovery.Deps{JS: js, Member: member, Log: r.cfg.Log})
+	s := recovery.NewService(recovery.Config{Instance: "recovery-1", ReactOff: r.cfg.ReactOff, ReactMaxShare: r.cfg.ReactMaxShare}, recovery.Deps{JS: js, Member: member, Log: r.cfg.Log})
 	r.recovery.open()
 	r.run(&r.recovery, recovery.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
