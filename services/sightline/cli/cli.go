@@ -132,7 +132,7 @@ or, of status, something needs attention.`,
 		return nil
 	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
-		a.status(), a.trace(), a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
+		a.status(), a.top(), a.trace(), a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
 	return root
 }
 
