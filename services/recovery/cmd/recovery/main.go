@@ -15,6 +15,6 @@ func main() {
 
 func run(ctx context.Context, p *app.Process) error {
 	return recovery.NewService(recovery.Config{Instance: p.Instance, Replicas: p.Replicas}, recovery.Deps{
-		JS: p.JS, Member: p.Member, Log: p.Log,
+		JS: p.JS, Member: p.Member, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }
