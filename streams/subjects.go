@@ -110,5 +110,22 @@ func DeliveryOf(subject string) Delivery {
 	return Freshest
 }
 
+// Template says where a subject leads without what differs from one camera to the next, and what that is:
+// "frames.live" and "frames.live.{camera}".
+func Template(subject string) (name, template string) {
+	kind, rest, _ := strings.Cut(subject, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	switch name = kind + "." + second; kind {
+	case "frames", "dlq":
+		return name, name + ".{camera}"
+	case "tensors":
+		return name, name + ".{model}.{lane}.{camera}"
+	case "predictions":
+		return kind, kind + ".{model}.{camera}"
+	default:
+		return kind, kind
+	}
+}
+
 // LastToken is the last token of a subject: the camera of a frame, tensor or prediction.
 func LastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }

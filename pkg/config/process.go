@@ -96,7 +96,7 @@ func processVariables() []variable {
 		{"SIGHTLINE_NATS_URL", "nats://127.0.0.1:4222", "`nats://`, `tls://`, `ws://` or `wss://`, commas between several", "the broker", setNATS},
 		{"SIGHTLINE_NATS_NKEY", "none", "a path", "the NKEY seed that says to the broker who this process is", func(p *Process, v string) (string, string) { p.NKey = v; return "", "" }},
 		{"SIGHTLINE_NATS_CA", "the system's", "a path", "the authorities (PEM) that may vouch for a `tls://` broker", func(p *Process, v string) (string, string) { p.CA = v; return "", "" }},
-		{"SIGHTLINE_HTTP", HTTPOff, "`host:port` or `off`", "where a service answers `/livez`, `/readyz` and `/status`", setHTTP},
+		{"SIGHTLINE_HTTP", HTTPOff, "`host:port` or `off`", "where a process answers `/livez`, `/readyz`, `/status` and `/metrics`; `sightline up` too", setHTTP},
 		{"SIGHTLINE_INSTANCE", "the machine's name", "1 to 63 letters, digits, `-`, `_`", "tells replicas of a service apart", setInstance},
 		{"SIGHTLINE_DATA_DIR", "below the user's data folder", "a path", "where the embedded broker keeps its files", func(p *Process, v string) (string, string) { p.DataDir = v; return "", "" }},
 		{"SIGHTLINE_LOG_LEVEL", "info", "`debug`, `info`, `warn` or `error`", "the least level that is logged", setLogLevel},

@@ -78,9 +78,10 @@ func table() [names]Metric { //nolint:funlen // one row a metric
 		feature  = declared("feature", "features of package drift")
 		test     = declared("test", "tests of package drift")
 		sliceBy  = declared("slice_by", "slices of package drift, and labels of cameras")
-		action   = closed("action", "worker_dead", "worker_returned", "worker_reconnected", "leases_freed", "leader", "lost", "repair", "shed", "reaction")
-		device   = declared("device", "devices of the machine")
-		gpu      = []Label{declared("gpu", "GPUs of the machine"), declared("UUID", "GPUs of the machine"), declared("modelName", "GPUs of the machine")}
+		action   = closed("action", "worker_dead", "worker_returned", "worker_reconnected", "leases_freed", "leader", "sampling", "reaction",
+			"repair_create", "repair_create_elsewhere", "repair_update", "repair_declare_again", "repair_leader_step_down", "repair_delete_and_create", "repair_none")
+		device = declared("device", "devices of the machine")
+		gpu    = []Label{declared("gpu", "GPUs of the machine"), declared("UUID", "GPUs of the machine"), declared("modelName", "GPUs of the machine")}
 	)
 	m := [names]Metric{
 		FramesReceived:       {Name: "frames_received_total", Kind: KindCounter, Unit: "{frame}", Labels: []Label{camera}, From: "ingest", Help: "Pictures decoded, before sampling."},
@@ -134,7 +135,7 @@ func table() [names]Metric { //nolint:funlen // one row a metric
 		RecoveryActions:  {Name: "recovery_actions_total", Kind: KindCounter, Unit: "{action}", Labels: []Label{action, closed("outcome", OutcomeDone, OutcomePartial, OutcomeFailed)}, From: "recovery's leader", Help: "What recovery did, and what came of it."},
 		RecoveryDuration: {Name: "recovery_duration_seconds", Kind: KindHistogram, Unit: "s", Labels: []Label{action}, Buckets: append([]float64{.0001, .0005}, append(seconds(), 30, 60)...), From: "recovery's leader", Help: "How long it took."},
 		Leader:           {Name: "leader", Kind: KindGauge, Unit: "1", Labels: []Label{instance}, From: "recovery", Help: "1 at the replica that leads, 0 at those that stand by."},
-		Workers:          {Name: "workers", Kind: KindGauge, Unit: "{process}", Labels: []Label{instance, closed("state", "alive", "suspect", "dead", "left")}, From: "recovery's leader", Help: "Processes by what the leader thinks of them."},
+		Workers:          {Name: "workers", Kind: KindGauge, Unit: "{process}", Labels: []Label{instance, closed("state", "alive", "dead")}, From: "recovery's leader", Help: "Processes by what the leader thinks of them."},
 
 		RolloutState:       {Name: "rollout_state", Kind: KindGauge, Unit: "1", Labels: []Label{model}, From: "reserved", Help: "State of the model's rollout."},
 		RolloutWeightRatio: {Name: "rollout_weight_ratio", Kind: KindGauge, Unit: "1", Labels: []Label{model, version}, From: "reserved", Help: "Share of traffic that a version gets."},

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/frame"
@@ -15,6 +17,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -39,6 +42,8 @@ type camera struct {
 	events *events.Publisher
 	gaps   *gapTeller
 	share  func() float64 // of its pictures that are wanted at this moment
+
+	measure *cameraMeasure
 
 	mu       sync.Mutex
 	epoch    uint64
@@ -67,7 +72,7 @@ func (c *camera) begin(t *tenure) {
 		c.outbox.close()
 	}
 	c.epoch, c.seq = t.lease.Epoch, 0
-	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, t.Await, c.onRefused)
+	c.outbox = newOutbox(c.js, c.marks, c.measure, c.cfg.Delivery, t.Await, c.onRefused)
 	c.outboxes = append(c.outboxes, c.outbox)
 	c.tellRoute()
 	select {
@@ -165,8 +170,10 @@ func (c *camera) lastPicture(otherwise time.Time) time.Time {
 
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
+	share := c.share()
+	c.measure.picture(p.Received(), c.seen, share)
 	c.seen = p.Received()
-	c.sampler.lower(c.share())
+	c.sampler.lower(share)
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}
@@ -194,7 +201,7 @@ func (c *camera) onPicture(p Picture) {
 	c.seq++
 	facts := frame.Facts{
 		Name:     frame.Name{Camera: c.cfg.Name, Epoch: c.epoch, Seq: c.seq},
-		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models, Trace: newTrace(),
+		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models,
 	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
@@ -202,7 +209,12 @@ func (c *camera) onPicture(p Picture) {
 	if c.sampler.lowered() {
 		facts.Status = string(predictions.StatusDegraded)
 	}
-	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg})
+	ctx, span := c.measure.capture(facts)
+	if facts.Trace = telemetry.Header(span); facts.Trace == "" {
+		facts.Trace = newTrace()
+	}
+	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg, trace: trace.SpanContextFromContext(ctx), queued: time.Now()})
+	span.End()
 }
 
 // onRefused tells once for each reason why frames are not accepted.
@@ -223,6 +235,7 @@ func (c *camera) onState(s State) {
 		Area: "camera", Kind: "state", Name: c.cfg.Name, At: s.At, State: string(s.Phase), Cause: string(s.Cause), Detail: s.Detail,
 		Facts: c.epochFact(),
 	})
+	c.measure.up.SetBool(s.Phase == PhaseLive)
 	switch s.Phase {
 	case PhaseDown:
 		c.gaps.down(s.Cause, c.lastPicture(s.At))

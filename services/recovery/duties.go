@@ -31,7 +31,7 @@ func (s *Service) duties(w *watch) []duty {
 		{"repair", func(ctx context.Context, lead lease.Leadership) error {
 			return repair.New(repair.Config{
 				JS: s.deps.JS, Options: streams.Options{Replicas: s.cfg.Replicas}, Leadership: lead, Events: s.events, Log: s.deps.Log,
-				Workers: func(stage, model string) int { return serving(w.view, stage, model) },
+				Workers: func(stage, model string) int { return serving(w.view, stage, model) }, OnGroups: s.measure.groups,
 			}).Run(ctx)
 		}},
 		{"shed", func(ctx context.Context, lead lease.Leadership) error {
@@ -49,6 +49,7 @@ func (s *Service) duties(w *watch) []duty {
 // audit keeps the books, and tells of frames that nothing explains.
 func (s *Service) audit(ctx context.Context, lead lease.Leadership) error {
 	a := ledger.NewAuditor(s.deps.JS, s.deps.Log)
+	a.OnBooks = s.measure.books
 	a.OnLost = func(l ledger.Line) {
 		s.tell("lost", l.Camera, lead, func(e *events.Event) {
 			e.Detail = "frames were captured and have no fate"

@@ -13,6 +13,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -36,15 +37,18 @@ type Deps struct {
 	// Member is this process's place in the fleet. It has joined, and beats for as long as Run runs; the caller sees to
 	// that.
 	Member *fleet.Member
-	Log    *slog.Logger
+	// Telemetry counts what is done, and tells of queues, books and workers while this replica leads; nil does not.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // Service is one replica.
 type Service struct {
-	cfg    Config
-	deps   Deps
-	events *events.Publisher
-	handed handed
+	cfg     Config
+	deps    Deps
+	events  *teller
+	measure *measure
+	handed  handed
 }
 
 // NewService makes a Service; Run runs it, once.
@@ -52,7 +56,8 @@ func NewService(cfg Config, deps Deps) *Service {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg, deps: deps, events: events.NewPublisher(deps.JS, cfg.Instance), handed: newHanded()}
+	m := newMeasure(deps.Telemetry)
+	return &Service{cfg: cfg, deps: deps, events: &teller{events.NewPublisher(deps.JS, cfg.Instance), m}, measure: m, handed: newHanded()}
 }
 
 // Run watches the fleet and leads when it can, until ctx ends. It gives up its lease then, so that a standby takes over at
@@ -115,6 +120,7 @@ func (s *Service) lead(ctx context.Context, w *watch) error {
 		return err
 	}
 	began := time.Now()
+	defer s.measure.lead(w.view)()
 	reign, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last deed

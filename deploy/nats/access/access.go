@@ -77,8 +77,8 @@ func held(bucket string) string { return "KV_" + bucket }
 func service(name, does string) User {
 	self := key(streams.WorkersBucket, name+".*")
 	u := User{
-		Name: name, Does: does, Subscribe: []string{streams.InboxPrefix(name) + ".>"},
-		Publish: []string{self, last(held(streams.WorkersBucket), self), books, streams.EventSubject("worker", "*", "*")},
+		Name: name, Does: does, Subscribe: []string{streams.InboxPrefix(name) + ".>", streams.KeepTraceSubject},
+		Publish: []string{self, streams.KeepTraceSubject, last(held(streams.WorkersBucket), self), books, streams.EventSubject("worker", "*", "*")},
 		Never:   []string{streams.IncidentSubject},
 	}
 	for _, s := range declared() {

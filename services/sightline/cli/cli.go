@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 )
 
 // Exit codes.
@@ -57,7 +58,7 @@ func exit(code int, err error) error {
 
 // Main runs one command line and returns its exit code. environ is as [os.Environ] has it.
 func Main(ctx context.Context, args, environ []string, std Streams) int {
-	a := &app{env: config.Lookup(environ), std: std}
+	a := &app{env: config.Lookup(environ), environ: environ, std: std}
 	err := a.settings(environ)
 	if err == nil {
 		root := newRoot(a) //nolint:contextcheck // cobra hands commands their context
@@ -80,6 +81,7 @@ func Main(ctx context.Context, args, environ []string, std Streams) int {
 // app is what every command shares.
 type app struct {
 	env     config.Env
+	environ []string
 	std     Streams
 	process config.Process
 	nats    string // as the flag has it
@@ -152,9 +154,9 @@ func (a *app) getenv(name, otherwise string) string {
 func (a *app) log() *slog.Logger {
 	opts := &slog.HandlerOptions{Level: a.process.LogLevel}
 	if a.json || a.process.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(a.std.Err, opts))
+		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(a.std.Err, opts)))
 	}
-	return slog.New(slog.NewTextHandler(a.std.Err, opts))
+	return slog.New(telemetry.LogHandler(slog.NewTextHandler(a.std.Err, opts)))
 }
 
 // interactive says whether people look at the output as it is written.

@@ -26,6 +26,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/camera"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
@@ -47,6 +48,8 @@ type Config struct {
 	// ReactOff and ReactMaxShare are recovery's: how it reacts to cameras that are faulty or drift.
 	ReactOff      bool
 	ReactMaxShare float64
+	// Telemetry is that of the process: all services count in one place. Nil measures nothing.
+	Telemetry *telemetry.Telemetry
 	// NewSource makes the source of a camera; nil is RTSP.
 	NewSource func(config.Camera) (ingest.Source, error)
 }
@@ -80,6 +83,9 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 
 	js, err := r.connect("sightline")
 	if err != nil {
+		return err
+	}
+	if err := cfg.Telemetry.Join(js.Conn()); err != nil {
 		return err
 	}
 	if err := streams.Ensure(ctx, js, streams.Options{}); err != nil {
@@ -230,7 +236,7 @@ func (r *runner) startInfer() (*infer.Service, error) {
 	}
 	repository := model.Repository{Dir: r.cfg.File.Models}
 	s := infer.NewService(infer.Config{Instance: "infer-1"}, infer.Deps{
-		JS: js, Backend: backend, Open: repository.OpenVersion, Member: member, Log: r.cfg.Log,
+		JS: js, Backend: backend, Open: repository.OpenVersion, Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log,
 	})
 	r.run(&r.work, "infer", func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return s, nil
@@ -241,7 +247,7 @@ func (r *runner) startPreprocess() error {
 	if err != nil {
 		return err
 	}
-	s := preprocess.NewService(preprocess.Default(), preprocess.Deps{JetStream: js, Imager: NewImager(), Member: member, Log: r.cfg.Log})
+	s := preprocess.NewService(preprocess.Default(), preprocess.Deps{JetStream: js, Imager: NewImager(), Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log})
 	r.run(&r.work, "preprocess", func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
 }
@@ -256,7 +262,7 @@ func (r *runner) startIngest() error {
 		newSource = adapters.NewSource
 	}
 	s := ingest.NewService(ingest.Config{Instance: "ingest-1"}, ingest.Deps{
-		JS: js, NewSource: newSource, NewDecoder: adapters.NewDecoder, Member: member, Log: r.cfg.Log,
+		JS: js, NewSource: newSource, NewDecoder: adapters.NewDecoder, Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log,
 	})
 	r.ingest.open()
 	r.run(&r.ingest, "ingest", func(ctx context.Context) error { return member.While(ctx, s.Run) })
@@ -268,7 +274,7 @@ func (r *runner) startRecovery() error {
 	if err != nil {
 		return err
 	}
-	s := recovery.NewService(recovery.Config{Instance: "recovery-1", ReactOff: r.cfg.ReactOff, ReactMaxShare: r.cfg.ReactMaxShare}, recovery.Deps{JS: js, Member: member, Log: r.cfg.Log})
+	s := recovery.NewService(recovery.Config{Instance: "recovery-1", ReactOff: r.cfg.ReactOff, ReactMaxShare: r.cfg.ReactMaxShare}, recovery.Deps{JS: js, Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log})
 	r.recovery.open()
 	r.run(&r.recovery, recovery.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil

@@ -17,6 +17,6 @@ func run(ctx context.Context, p *app.Process) error {
 	return recovery.NewService(recovery.Config{
 		Instance: p.Instance, Replicas: p.Replicas, ReactOff: !p.React, ReactMaxShare: p.ReactMaxShare,
 	}, recovery.Deps{
-		JS: p.JS, Member: p.Member, Log: p.Log,
+		JS: p.JS, Member: p.Member, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }
