@@ -49,6 +49,7 @@ type camera struct {
 	ended    bool
 
 	sampler *sampler
+	motion  motion
 	size    int  // of the last JPEG, to size the next buffer
 	failing bool // pictures cannot be coded
 	seen    time.Time
@@ -198,6 +199,9 @@ func (c *camera) onPicture(p Picture) {
 	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
+	}
+	if diff, ok := c.motion.difference(p); ok {
+		facts.TemporalDifference = &diff
 	}
 	if c.sampler.lowered() {
 		facts.Status = string(predictions.StatusDegraded)

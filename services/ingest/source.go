@@ -80,6 +80,11 @@ type Picture interface {
 	// RGB scales the picture to w x h pixels, without keeping its aspect ratio, and writes packed 8-bit
 	// R, G, B rows without padding into the first w*h*3 bytes of dst.
 	RGB(dst []byte, w, h int) error
+
+	// Luma writes the mean luma of the cells of a w x h grid over the picture into the first w*h values of dst, full
+	// range, in 256ths of a grey level. A picture with fewer pixels than that, or with a pixel format that has no plane of luma,
+	// is an error.
+	Luma(dst []uint16, w, h int) error
 }
 
 // SourceStats are a source's own counters, since it was made.
