@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sightline-dev/sightline/pkg/config"
@@ -50,8 +51,11 @@ type camera struct {
 
 	sampler *sampler
 	motion  motion
-	size    int  // of the last JPEG, to size the next buffer
-	failing bool // pictures cannot be coded
+	claims  claims
+	stats   func() Stats // of the session that is captured
+	renewed atomic.Bool  // another epoch has begun
+	size    int          // of the last JPEG, to size the next buffer
+	failing bool         // pictures cannot be coded
 	seen    time.Time
 
 	refusal string // what was told of frames that no stream takes
@@ -71,6 +75,7 @@ func (c *camera) begin(t *tenure) {
 	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, t.Await, c.onRefused)
 	c.outboxes = append(c.outboxes, c.outbox)
 	c.tellRoute()
+	c.renewed.Store(true)
 	select {
 	case c.more <- struct{}{}:
 	default:
@@ -116,9 +121,11 @@ func (c *camera) run(ctx context.Context, f *feed) {
 	var sending sync.WaitGroup
 	sending.Go(func() { c.send(abandon) })
 	sending.Go(func() { c.repeatRoute(captured) })
+	c.stats, c.claims.tell = f.session.Stats, c.tellClaim
 	f.attach(c)
 	<-ctx.Done()
 	f.close()
+	c.claims.end()
 	stopCaptured()
 	c.end()
 	left := flushTimeout
@@ -167,6 +174,10 @@ func (c *camera) lastPicture(otherwise time.Time) time.Time {
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
 	c.seen = p.Received()
+	if c.renewed.Swap(false) {
+		c.claims.again()
+	}
+	c.claims.picture(p.PTS(), p.Received(), c.stats)
 	c.sampler.lower(c.share())
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return

@@ -94,6 +94,15 @@ type SourceStats struct {
 	PayloadErrors  uint64 // packets that made no sense
 	Transport      string // what the last connection used, such as "udp" or "tcp"
 	TransportFalls uint64 // connections that had to fall back to another transport
+
+	AnnouncedFPS float64      // pictures a second that the last connection's description promised; 0: it did not say
+	Report       SenderReport // the last one
+}
+
+// SenderReport is what a camera says its time of day is.
+type SenderReport struct {
+	NTP      time.Time // its clock when it sent the report
+	Received time.Time // ours when that came
 }
 
 // A CountingSource is a [Source] that counts what it had to leave out; [Session.Stats] includes it. SourceStats may be
