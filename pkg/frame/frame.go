@@ -30,6 +30,7 @@ const (
 	HeaderModels   = "Sightline-Models"
 	HeaderTimings  = "Sightline-Timings"
 	HeaderStatus   = "Sightline-Status"
+	HeaderMotion   = "Sightline-Temporal-Difference"
 )
 
 // HeaderTrace is the W3C trace context, under its standard name.
@@ -71,7 +72,10 @@ type Facts struct {
 	Models   []string // who shall look at it
 	Status   string   // "ok" or "degraded" (damaged picture, lowered sampling)
 	Timings  Timings
-	Trace    string // W3C traceparent, "" when not sampled
+	// TemporalDifference is the mean absolute difference of luma to the captured picture before, 0 to 255; nil when there
+	// was none. A thousandth is the least that is told.
+	TemporalDifference *float64
+	Trace              string // W3C traceparent, "" when not sampled
 }
 
 // Timings are durations by stage, in order: {"ingest", 2ms}, {"preprocess.queue", 1ms} ...
@@ -139,7 +143,14 @@ func (f Facts) Encode(h nats.Header) {
 	setOrDelete(h, HeaderStatus, f.Status)
 	setOrDelete(h, HeaderTimings, f.Timings.encode())
 	setOrDelete(h, HeaderTrace, f.Trace)
+	motion := ""
+	if f.TemporalDifference != nil {
+		motion = strconv.FormatFloat(*f.TemporalDifference, 'f', motionDigits, 64)
+	}
+	setOrDelete(h, HeaderMotion, motion)
 }
+
+const motionDigits = 3
 
 func setOrDelete(h nats.Header, key, value string) {
 	if value == "" {
@@ -195,6 +206,16 @@ func decodeFacts(h nats.Header) (Facts, error) {
 		return f, err
 	}
 	f.Status, f.Trace = first(h, HeaderStatus), first(h, HeaderTrace)
+	if s := first(h, HeaderMotion); s != "" {
+		var v [1]float64
+		if err := parseFloatsAs(s, v[:], 'f', motionDigits); err != nil {
+			return f, fmt.Errorf("%s: %w", HeaderMotion, err)
+		}
+		if v[0] < 0 || v[0] > 255 || math.Signbit(v[0]) {
+			return f, fmt.Errorf("%s: %q is not 0 to 255", HeaderMotion, s)
+		}
+		f.TemporalDifference = &v[0]
+	}
 	return f, nil
 }
 

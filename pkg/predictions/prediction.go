@@ -114,6 +114,8 @@ type Quality struct {
 	Saturation float64 `json:"saturation"`
 	// PerceptualHash is 64 bits as 16 lower-case hexadecimal digits.
 	PerceptualHash string `json:"perceptual_hash"`
+	// TemporalDifference to the captured picture before; nil when it is not known.
+	TemporalDifference *float64 `json:"temporal_difference,omitempty"`
 }
 
 // Gap is a time in which the platform could not look.

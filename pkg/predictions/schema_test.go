@@ -135,6 +135,8 @@ var bad = []struct {
 	{name: "contrast", path: "quality.contrast", to: 128},
 	{name: "blunt", path: "quality.sharpness", to: -0.1},
 	{name: "colourful", path: "quality.saturation", to: 255.5},
+	{name: "moves backwards", path: "quality.temporal_difference", to: -0.5},
+	{name: "moves too much", path: "quality.temporal_difference", to: 255.5},
 	{name: "short hash", path: "quality.perceptual_hash", to: "ff"},
 	{name: "timing of words", path: "timings_ms.ingest", to: "2ms"},
 	{name: "timing of nothing", path: "timings_ms. ", to: 1},

@@ -158,6 +158,8 @@ func (p Prediction) validateQuality() error {
 		return fmt.Errorf("sharpness %v is negative", q.Sharpness)
 	case !(q.Saturation >= 0 && q.Saturation <= 255):
 		return fmt.Errorf("saturation %v is not 0 to 255", q.Saturation)
+	case q.TemporalDifference != nil && !(*q.TemporalDifference >= 0 && *q.TemporalDifference <= 255):
+		return fmt.Errorf("temporal_difference %v is not 0 to 255", *q.TemporalDifference)
 	case !hash.MatchString(q.PerceptualHash):
 		return fmt.Errorf("perceptual_hash %q is not 16 lower-case hexadecimal digits", q.PerceptualHash)
 	}

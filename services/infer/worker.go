@@ -114,7 +114,7 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 		Frame: t.Name.String(), CapturedAt: t.Captured.UTC(), PredictedAt: now.UTC(),
 		Image:      &predictions.Image{Width: t.SourceW, Height: t.SourceH},
 		Detections: make([]predictions.Detection, len(r.Detections)),
-		Quality:    quality(t.Quality), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
+		Quality:    quality(t), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
 	}
 	if t.Status != "" {
 		p.Status = predictions.Status(t.Status)
@@ -151,10 +151,11 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 // round keeps what is measured: 4 digits of a score, hundredths of a pixel.
 func round(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
-func quality(q frame.Quality) *predictions.Quality {
+func quality(t frame.Tensor) *predictions.Quality {
+	q := t.Quality
 	return &predictions.Quality{
 		Luma: q.Luma, Contrast: q.Contrast, Sharpness: q.Sharpness, Saturation: q.Saturation,
-		PerceptualHash: fmt.Sprintf("%016x", q.Hash),
+		PerceptualHash: fmt.Sprintf("%016x", q.Hash), TemporalDifference: t.TemporalDifference,
 	}
 }
 

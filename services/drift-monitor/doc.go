@@ -1,0 +1,25 @@
+// Package driftmonitor watches what cameras show and what models answer, and says when either is no longer what it was.
+//
+// It reads PREDICTIONS, FEEDBACK and what ingest tells of cameras; it needs no pixels and stands in nobody's way: when it is
+// slow or gone, answers go on.
+//
+// # What it says
+//
+// In the bucket DRIFT, for everybody who wants to know now (package drift): faults of cameras (package integrity). Every change is also an
+// event, events.drift.integrity.<camera> and events.drift.state.<camera>.
+//
+// # Who leads
+//
+// Several replicas may run; one watches, by lease, and the others take over when the lease ends. The lease's epoch is in everything that is
+// written, so that a leader that was stopped for a while cannot overrule its successor.
+//
+// # What a restart loses
+//
+// Nothing that is stored in PREDICTIONS. What is known of every camera is written to REFERENCES twice a minute, and then how
+// far that goes; who comes next reads on from there. What it then reads a second time it recognises by the time of capture.
+//
+// # Bounds
+//
+// It remembers cameras that are declared in CAMERAS, for each of them a fixed amount, and nothing per frame. What waits to be written is
+// the latest for every key.
+package driftmonitor
