@@ -70,8 +70,13 @@ func TestConditions(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	for _, c := range []Condition{
-		{}, {Reasons: []string{"Frozen"}}, {Reasons: []string{"b", "a"}}, {Reasons: []string{"a", "a"}}, {Reasons: []string{""}},
-		{Models: map[string][]string{"person": nil}}, {Models: map[string][]string{"a b": {"x"}}},
+		{},
+		{Reasons: []string{"Frozen"}},
+		{Reasons: []string{"b", "a"}},
+		{Reasons: []string{"a", "a"}},
+		{Reasons: []string{""}},
+		{Models: map[string][]string{"person": nil}},
+		{Models: map[string][]string{"a b": {"x"}}},
 	} {
 		if c.Validate() == nil {
 			t.Errorf("%+v is accepted", c)

@@ -181,15 +181,11 @@ func (c *camera) onPicture(p Picture) {
 	share := c.share()
 	c.measure.picture(p.Received(), c.seen, share)
 	c.seen = p.Received()
-<<<<<<< HEAD
-	c.sampler.lower(share)
-=======
 	if c.renewed.Swap(false) {
 		c.claims.again()
 	}
 	c.claims.picture(p.PTS(), p.Received(), c.stats)
-	c.sampler.lower(c.share())
->>>>>>> drift-monitor
+	c.sampler.lower(share)
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}

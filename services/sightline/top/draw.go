@@ -64,8 +64,13 @@ func (p Picture) totals(s Screen) []string {
 		series Series
 		text   func(float64) string
 	}{
-		{"captured", t.In, rate}, {"predicted", t.Out, rate}, {"age p50", t.P50, ms}, {"age p99", t.P99, ms},
-		{"superseded", t.Superseded, rate}, {"expired", t.Expired, rate}, {"quarantined", t.Quarantined, rate},
+		{"captured", t.In, rate},
+		{"predicted", t.Out, rate},
+		{"age p50", t.P50, ms},
+		{"age p99", t.P99, ms},
+		{"superseded", t.Superseded, rate},
+		{"expired", t.Expired, rate},
+		{"quarantined", t.Quarantined, rate},
 		{"in flight", t.InFlight, func(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }},
 	}
 	width := s.Width - labelWidth - valueWidth
