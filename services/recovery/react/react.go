@@ -247,6 +247,7 @@ func (r *Reactor) mark(ctx context.Context, camera string, c conditions.Conditio
 	if was && before.Since.Before(c.Since) { // it has been marked for longer, if for something else
 		c.Since = before.Since
 	}
+	began := time.Now()
 	done, err := r.do(ctx, func(ctx context.Context) error { return conditions.Put(ctx, r.cfg.JS, camera, c) })
 	if done {
 		r.marked[camera], r.written[camera] = c, time.Now()
@@ -259,13 +260,13 @@ func (r *Reactor) mark(ctx context.Context, camera string, c conditions.Conditio
 	if was {
 		state = "changed"
 	}
-	r.tell(camera, state, strings.Join(words(c), ","), "mark answers degraded", c, time.Since(c.Since), outcome(err))
+	r.tell(camera, state, strings.Join(words(c), ","), "mark answers degraded", c, time.Since(began), outcome(err))
 	return err
 }
 
 // clear removes a camera's condition.
 func (r *Reactor) clear(ctx context.Context, camera, state, why string) error {
-	c := r.marked[camera]
+	c, began := r.marked[camera], time.Now()
 	done, err := r.do(ctx, func(ctx context.Context) error {
 		return conditions.Remove(ctx, r.cfg.JS, camera, r.cfg.Leadership.Token())
 	})
@@ -274,7 +275,7 @@ func (r *Reactor) clear(ctx context.Context, camera, state, why string) error {
 	}
 	delete(r.marked, camera)
 	delete(r.written, camera)
-	r.tell(camera, state, why, "mark answers no longer", c, time.Since(c.Since), outcome(err))
+	r.tell(camera, state, why, "mark answers no longer", c, time.Since(began), outcome(err))
 	return err
 }
 
@@ -299,7 +300,7 @@ func (r *Reactor) tellBeyond(beyond map[string]conditions.Condition) {
 	for _, camera := range slices.Sorted(maps.Keys(beyond)) {
 		if !r.refused[camera] {
 			r.refused[camera] = true
-			r.tell(camera, "withheld", strings.Join(words(beyond[camera]), ","), "none", beyond[camera], 0, "withheld: more than the share of cameras that may be marked")
+			r.tell(camera, "withheld", strings.Join(words(beyond[camera]), ","), "none", beyond[camera], 0, "refused: more than the share of cameras that may be marked")
 		}
 	}
 	maps.DeleteFunc(r.refused, func(camera string, _ bool) bool { _, still := beyond[camera]; return !still })
@@ -328,7 +329,7 @@ func (r *Reactor) tell(camera, state, cause, action string, c conditions.Conditi
 		Area: "recovery", Kind: "reaction", Name: camera, State: state, Cause: cause,
 		Facts: map[string]string{
 			"action": action, "subject": streams.ConditionsBucket + "/" + camera, "reasons": strings.Join(words(c), ","),
-			"since": c.Since.UTC().Format(time.RFC3339Nano), "duration_ms": strconv.FormatInt(took.Milliseconds(), 10),
+			"since": c.Since.UTC().Format(time.RFC3339Nano), "after_ms": strconv.FormatInt(time.Since(c.Since).Milliseconds(), 10), "duration_ms": strconv.FormatInt(took.Milliseconds(), 10),
 			"outcome": outcome, "token": strconv.FormatUint(r.cfg.Leadership.Token(), 10),
 		},
 	})
