@@ -50,7 +50,10 @@ type metric struct {
 // known are the metrics that a running system exports, and those that rules make of them.
 func known(t *testing.T) map[string]metric {
 	t.Helper()
-	out := map[string]metric{"up": {map[string][]string{}}}
+	out := map[string]metric{ // Prometheus' own
+		"up":     {map[string][]string{}},
+		"ALERTS": {map[string][]string{"alertname": nil, "alertstate": {"pending", "firing"}, "severity": nil}},
+	}
 	for _, m := range telemetry.Metrics() {
 		k := metric{map[string][]string{}}
 		for _, l := range m.Labels {
