@@ -81,6 +81,12 @@ e2e: ## the images and the compose file from end to end, in containers: make e2e
 	@scripts/setup.sh containers
 	@scripts/e2e.sh $(ARGS)
 
+.PHONY: dashboards
+dashboards: ## every expression of the Grafana dashboards against a running demo: none may be empty
+	@scripts/setup.sh demo dashboards
+	@scripts/build.sh sightline
+	@$(ENV); scripts/dashboards.sh $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@scripts/setup.sh build
