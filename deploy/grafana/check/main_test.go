@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(answer))
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	for _, tt := range []struct {
 		name, panels string
 		code         int
