@@ -4,6 +4,7 @@ package prometheus
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,15 +66,13 @@ func known(t *testing.T) map[string]metric {
 		}
 		out[m.Name+"_sum"], out[m.Name+"_count"] = k, k
 		withLE := metric{map[string][]string{"le": nil}}
-		for name, values := range k.labels {
-			withLE.labels[name] = values
-		}
+		maps.Copy(withLE.labels, k.labels)
 		out[m.Name+"_bucket"] = withLE
 	}
 	for _, r := range rules(t, "rules.yaml") {
 		k := metric{map[string][]string{}}
 		for _, by := range byClause.FindAllStringSubmatch(r.Expr, -1) {
-			for _, l := range strings.Split(by[1], ",") {
+			for l := range strings.SplitSeq(by[1], ",") {
 				k.labels[strings.TrimSpace(l)] = nil
 			}
 		}
@@ -126,7 +125,7 @@ func check(expr string, known map[string]metric) []string {
 			case !ok && !slices.Contains(everywhere(), l[1]):
 				wrong = append(wrong, name+" has no label "+l[1])
 			case values != nil && literal.MatchString(l[3]):
-				for _, v := range strings.Split(l[3], "|") {
+				for v := range strings.SplitSeq(l[3], "|") {
 					if !slices.Contains(values, v) {
 						wrong = append(wrong, name+": "+l[1]+" is never "+v)
 					}

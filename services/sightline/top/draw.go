@@ -90,7 +90,6 @@ func (p Picture) cameras(s Screen, room int) []string {
 	if s.Width < 110 {
 		width = cellSpark / 4
 	}
-	table := [][]string{{"CAMERA", "MODEL", "STATE", "DRIFT", "IN/S", "OUT/S", "", "P50", "P99", "", "FLIGHT", "LOST"}}
 	from := min(max(s.Scroll, 0), max(len(p.Cameras)-1, 0))
 	shown := p.Cameras[from:]
 	hidden := 0
@@ -98,6 +97,8 @@ func (p Picture) cameras(s Screen, room int) []string {
 		hidden = len(shown) - most + 1
 		shown = shown[:most-1]
 	}
+	table := make([][]string, 0, 1+len(shown))
+	table = append(table, []string{"CAMERA", "MODEL", "STATE", "DRIFT", "IN/S", "OUT/S", "", "P50", "P99", "", "FLIGHT", "LOST"})
 	for _, c := range shown {
 		state := c.State
 		if c.Cause != "" {
@@ -117,13 +118,14 @@ func (p Picture) cameras(s Screen, room int) []string {
 }
 
 func (p Picture) workers(s Screen, room int) []string {
-	table := [][]string{{"SERVICE", "INSTANCE", "STATE", "HELD", "BUSY", ""}}
 	shown := p.Workers
 	hidden := 0
 	if most := max(room-2, 1); len(shown) > most {
 		hidden = len(shown) - most + 1
 		shown = shown[:most-1]
 	}
+	table := make([][]string, 0, 1+len(shown))
+	table = append(table, []string{"SERVICE", "INSTANCE", "STATE", "HELD", "BUSY", ""})
 	for _, w := range shown {
 		table = append(table, []string{w.Service, w.Instance, w.State, strconv.Itoa(w.Held), fmt.Sprintf("%.0f %%", 100*w.Busy.last()), spark(w.Busy, cellSpark*2, 1, s.ASCII)})
 	}

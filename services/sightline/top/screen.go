@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -13,10 +14,10 @@ func Show(ctx context.Context, in io.Reader, out io.Writer, picture func(time.Ti
 	program := tea.NewProgram(screen{picture: picture, show: picture(time.Now()), on: Screen{Width: 100, Height: 30, ASCII: ascii}},
 		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen())
 	_, err := program.Run()
-	if ctx.Err() != nil { // Ctrl-C is how it ends
-		return nil
+	if err != nil && ctx.Err() == nil { // Ctrl-C is how it ends
+		return fmt.Errorf("terminal: %w", err)
 	}
-	return err
+	return nil
 }
 
 // tick asks for the next picture.
