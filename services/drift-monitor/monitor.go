@@ -201,9 +201,9 @@ func (m *monitor) told(e *events.Event) {
 }
 
 // capture makes what is seen from now on the reference, as somebody asked.
-func (m *monitor) capture(r request) {
+func (m *monitor) capture(r drift.Request) {
 	for name := range m.declared {
-		if r.camera != "" && r.camera != name {
+		if r.Camera != "" && r.Camera != name {
 			continue
 		}
 		c := m.camera(name)
@@ -213,7 +213,7 @@ func (m *monitor) capture(r request) {
 			m.tellFaults(name, c, before, time.Now())
 		}
 	}
-	m.out.done(r.key)
+	m.out.done(r.Key())
 }
 
 func faultsOf(c *camera) map[drift.Fault]drift.Raised {

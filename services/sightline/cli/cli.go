@@ -129,7 +129,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was pred
 		return nil
 	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
-		a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
+		a.workers(), a.events(), a.dlq(), a.drift(), a.feedback(), a.detect(), a.bench())
 	return root
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/services/camera"
+	driftmonitor "github.com/sightline-dev/sightline/services/drift-monitor"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
@@ -96,6 +97,9 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	if err := r.startRecovery(); err != nil {
 		return err
 	}
+	if err := r.startDriftMonitor(); err != nil {
+		return err
+	}
 	if err := r.startWorkers(ctx); err != nil {
 		return err
 	}
@@ -122,6 +126,8 @@ type runner struct {
 	ingest group
 	// recovery is there for as long as anything is that it could mend.
 	recovery group
+	// drift ends after the last answer, which it still sees.
+	drift group
 }
 
 // group is a set of services that stop together.
@@ -271,6 +277,17 @@ func (r *runner) startRecovery() error {
 	return nil
 }
 
+func (r *runner) startDriftMonitor() error {
+	js, member, err := r.member(driftmonitor.Name)
+	if err != nil {
+		return err
+	}
+	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1"}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
+	r.drift.open()
+	r.run(&r.drift, driftmonitor.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
+	return nil
+}
+
 // settleTimeout bounds how long a stopped system waits for its last frames' fates.
 const settleTimeout = 20 * time.Second
 
@@ -283,6 +300,7 @@ func (r *runner) stop(ctx context.Context, settle func(context.Context) error) e
 		cancel()
 	}
 	r.work.stop()
+	r.drift.stop()
 	r.recovery.stop()
 	r.demo.stop()
 	return err
