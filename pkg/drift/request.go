@@ -2,6 +2,7 @@ package drift
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -69,7 +70,7 @@ func Ask(ctx context.Context, js jetstream.JetStream, r Request) error {
 		case e, ok := <-w.Updates():
 			switch {
 			case !ok:
-				return fmt.Errorf("ask for a reference: the watch ended")
+				return errors.New("ask for a reference: the watch ended")
 			case e != nil && e.Operation() != jetstream.KeyValuePut:
 				return nil
 			}

@@ -207,8 +207,8 @@ func decodeFacts(h nats.Header) (Facts, error) {
 	}
 	f.Status, f.Trace = first(h, HeaderStatus), first(h, HeaderTrace)
 	if s := first(h, HeaderMotion); s != "" {
-		var v [1]float64
-		if err := parseFloatsAs(s, v[:], 'f', motionDigits); err != nil {
+		v := make([]float64, 1)
+		if err := parseFloatsAs(s, v, 'f', motionDigits); err != nil {
 			return f, fmt.Errorf("%s: %w", HeaderMotion, err)
 		}
 		if v[0] < 0 || v[0] > 255 || math.Signbit(v[0]) {

@@ -369,7 +369,8 @@ func TestAFrozenCameraShowsOnePicture(t *testing.T) {
 	// pictures returns the payloads of the next n whole pictures, and how far the clock went.
 	pictures := func(n int) (all map[string]bool, ticks uint32) {
 		all = map[string]bool{}
-		for p := next(t, packets); !p.Marker; p = next(t, packets) {
+		for !next(t, packets).Marker {
+			continue
 		}
 		var first uint32
 		for i := range n {

@@ -63,7 +63,7 @@ func (s *Server) play(ctx context.Context) error {
 			} else if footage != nil {
 				step = footage.units[next].dts - last
 			}
-			footage, next, last = f, 0, f.units[0].dts
+			footage, next = f, 0
 		} else {
 			step = f.units[next].dts - last
 		}

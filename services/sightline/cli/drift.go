@@ -88,7 +88,7 @@ func (a *app) runDriftStatus(ctx context.Context, js jetstream.JetStream, camera
 }
 
 func evidenceText(evidence map[string]float64) string {
-	var out []string
+	out := make([]string, 0, len(evidence))
 	for k, v := range evidence {
 		out = append(out, k+" "+strconv.FormatFloat(v, 'g', 4, 64))
 	}
