@@ -30,6 +30,7 @@ import (
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
 	"github.com/sightline-dev/sightline/services/preprocess"
 	"github.com/sightline-dev/sightline/services/preprocess/quality"
+	"github.com/sightline-dev/sightline/services/sightline/detect"
 	"github.com/sightline-dev/sightline/services/sightline/system"
 )
 
@@ -40,10 +41,11 @@ func main() {
 	every := flag.Int("every", 2, "take every n-th picture")
 	phase := flag.Int("phase", 0, "starting with this one")
 	models := flag.String("models", "models", "model repository")
-	name := flag.String("model", "person", "model")
+	name := flag.String("model", "person", "model, by name or as an .onnx file")
+	class := flag.String("class", "", "keep detections of this class only")
 	flag.Parse()
 	w := bufio.NewWriter(os.Stdout)
-	err := run(context.Background(), w, flag.Arg(0), *models, *name, *every, *phase)
+	err := run(context.Background(), w, flag.Arg(0), *models, *name, *class, *every, *phase)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -53,12 +55,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, w io.Writer, path, models, name string, every, phase int) error {
+func run(ctx context.Context, w io.Writer, path, models, name, class string, every, phase int) error {
 	footage, err := camera.Load(path, 10)
 	if err != nil {
 		return err
 	}
-	artifact, err := model.Repository{Dir: models}.Open(name)
+	artifact, err := detect.Find(model.Repository{Dir: models}, name, "")
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func run(ctx context.Context, w io.Writer, path, models, name string, every, pha
 		return err
 	}
 	defer decoder.Close()
-	r := recorder{w: w, model: m, imager: system.NewImager()}
+	r := recorder{w: w, model: m, class: class, imager: system.NewImager()}
 	n := 0
 	for u := range footage.Pictures() {
 		p, err := decoder.Decode(ingest.AccessUnit{Codec: ingest.Codec(footage.Codec), Data: u.Data, PTS: u.PTS, Received: time.Now(), Key: u.Key})
@@ -100,6 +102,7 @@ type recorder struct {
 	w      io.Writer
 	model  *infer.Model
 	imager preprocess.Imager
+	class  string
 	first  time.Duration
 	before []uint8
 	begun  bool
@@ -168,6 +171,9 @@ func (r *recorder) write(at time.Duration, q frame.Quality, difference float64, 
 		rounded(difference), strconv.FormatUint(q.Hash, 16),
 	}
 	for _, d := range found {
+		if r.class != "" && d.Class != r.class {
+			continue
+		}
 		line = append(line, math.Round(float64(d.Score)*1000))
 		for _, v := range d.Box {
 			line = append(line, math.Round(float64(v)))

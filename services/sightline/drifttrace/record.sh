@@ -2,7 +2,18 @@
 # Makes observation traces of the demo's footage, disturbed in the ways that cameras are, with the real decoder, figures
 # and model. Clips are kept in CLIPS (large), traces are written to TRACES.
 #   services/sightline/drifttrace/record.sh CLIPS TRACES [name...]
+#   services/sightline/drifttrace/record.sh golden TRACES
+# The second form puts what the tests need into services/drift-monitor/detect/testdata, a minute of each: 300 kB are enough.
+# RECORD holds further flags of drifttrace, such as another model.
 set -euo pipefail
+if [[ ${1-} == golden ]]; then
+  to=$(dirname "${BASH_SOURCE[0]}")/../../drift-monitor/detect/testdata
+  cp "$2/steady.jsonl.gz" "$to/"
+  for name in dark over low-contrast fog blur noise jpeg grey rotated shifted empty crowd; do
+    gzip -dc "$2/$name.jsonl.gz" | sed -n 1,301p | gzip -9n >"$to/$name.jsonl.gz"
+  done
+  exit
+fi
 clips=$1 traces=$2
 shift 2
 mkdir -p "$clips" "$traces"
@@ -63,6 +74,26 @@ make_clip() {
       encode crowd -stream_loop 2 -i "$source" -ss 20 -stream_loop 2 -i "$source" -ss 40 -stream_loop 2 -i "$source" -ss 60 -stream_loop 2 -i "$source" \
         -filter_complex "[0][1]blend=all_mode=darken[a];[2][3]blend=all_mode=darken[b];[a][b]blend=all_mode=darken" -t 79.5
       ;;
+    # What follows was recorded after the rules were settled, to see whether they hold.
+    held-dark-20) filter "$1" "lutrgb=r=val*0.2:g=val*0.2:b=val*0.2" ;;
+    held-dark-45) filter "$1" "lutrgb=r=val*0.45:g=val*0.45:b=val*0.45" ;;
+    held-over-26) filter "$1" "lutrgb=r=min(val*2.6\,255):g=min(val*2.6\,255):b=min(val*2.6\,255)" ;;
+    held-contrast-20) filter "$1" "lutrgb=r=128+(val-128)*0.2:g=128+(val-128)*0.2:b=128+(val-128)*0.2" ;;
+    held-contrast-45) filter "$1" "lutrgb=r=128+(val-128)*0.45:g=128+(val-128)*0.45:b=128+(val-128)*0.45" ;;
+    held-fog-50) filter "$1" "lutrgb=r=val*0.5+215*0.5:g=val*0.5+215*0.5:b=val*0.5+215*0.5" ;;
+    held-blur-9) filter "$1" "gblur=sigma=9" ;;
+    held-blur-14) filter "$1" "gblur=sigma=14" ;;
+    held-noise-100) filter "$1" "noise=alls=100:allf=t" ;;
+    held-jpeg-160)
+      [[ -s $clips/$1.avi ]] || ffmpeg -nostdin -y -loglevel error -i "$source" -vf scale=160:120 -c:v mjpeg -q:v 31 -qmin 31 -qmax 31 "$clips/$1.avi"
+      encode "$1" -i "$clips/$1.avi" -vf scale=768:576:flags=neighbor
+      ;;
+    held-shift-left) filter "$1" "crop=iw-240:ih-180:0:120,scale=768:576" ;;
+    held-rotated-dim) filter "$1" "hflip,vflip,lutrgb=r=val*0.7:g=val*0.7:b=val*0.7" ;;
+    held-green) filter "$1" "colorbalance=gm=0.6:gs=0.4" ;;
+    held-crowd-2)
+      encode "$1" -stream_loop 2 -i "$source" -ss 33 -stream_loop 2 -i "$source" -filter_complex "[0][1]blend=all_mode=darken" -t 79.5
+      ;;
     *)
       echo "record.sh: no clip $1" >&2
       return 1
@@ -77,6 +108,7 @@ for name; do
   make_clip "$name"
   phase=0
   [[ $name == steady-odd ]] && phase=1
-  "$recorder" -phase "$phase" "$clips/$name.ts" | gzip -9n >"$traces/$name.jsonl.gz"
+  # shellcheck disable=SC2086 # RECORD is further flags
+  "$recorder" ${RECORD:-} -phase "$phase" "$clips/$name.ts" | gzip -9n >"$traces/$name.jsonl.gz"
   echo "$name: $(stat -c %s "$traces/$name.jsonl.gz") bytes"
 done
