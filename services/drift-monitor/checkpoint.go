@@ -32,7 +32,8 @@ type position struct {
 
 // state is what is known of one camera.
 type state struct {
-	Integrity json.RawMessage `json:"integrity"`
+	Integrity json.RawMessage       `json:"integrity"`
+	Models    map[string]modelState `json:"models,omitempty"`
 }
 
 // load reads what the last leader wrote down.
@@ -81,7 +82,15 @@ func (m *monitor) restore(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	m.cameras[name] = &camera{integrity: i}
+	c := &camera{integrity: i, models: map[string]*watched{}}
+	m.cameras[name] = c
+	for model, x := range s.Models {
+		w, err := m.resume(name, model, x)
+		if err != nil {
+			return fmt.Errorf("model %s: %w", model, err)
+		}
+		c.models[model] = w
+	}
 	return nil
 }
 
@@ -139,5 +148,11 @@ func (c *camera) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(state{Integrity: i})
+	s := state{Integrity: i, Models: make(map[string]modelState, len(c.models))}
+	for model, w := range c.models {
+		if s.Models[model], err = w.encode(); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(s)
 }

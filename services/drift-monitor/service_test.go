@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -30,8 +32,8 @@ const patience = 20 * time.Second // a test that waits longer for an event has f
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// quality reads what was measured of real footage.
-func quality(tb testing.TB, name string) []predictions.Quality {
+// footage reads what was measured of real footage.
+func footage(tb testing.TB, name string) []predictions.Quality {
 	tb.Helper()
 	f, err := os.Open(filepath.Join("integrity", "testdata", name+".csv"))
 	if err != nil {
@@ -114,7 +116,9 @@ func (w *world) show(camera string, clip []predictions.Quality, n int) {
 func (w *world) start(instance string) (s *Service, stop func()) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.Context()))
-	s = NewService(Config{Instance: instance, SaveEvery: time.Second}, Deps{JS: w.js, Log: slog.New(slog.DiscardHandler)})
+	judge := detect.Default()
+	judge.Reference.Span, judge.Reference.Hours = 3*time.Minute, 24
+	s = NewService(Config{Instance: instance, SaveEvery: time.Second, Detect: judge}, Deps{JS: w.js, Log: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	ended := false
@@ -185,7 +189,7 @@ func (w *world) told(kind string) []string {
 			w.Fatal(err)
 		}
 		if e, err := events.Decode(m.Data); err == nil && e.Area == "drift" && e.Kind == kind {
-			out = append(out, strings.TrimSpace(e.State+" "+e.Cause+" "+e.Name))
+			out = append(out, e.State+" "+e.Cause+" "+e.Name)
 		}
 	}
 	return out
@@ -207,7 +211,7 @@ func (w *world) key(bucket, key string) bool {
 // A fault is told and said while it lasts, of the camera that has it, and through restarts of the monitor at any moment.
 func TestFaultsAreSaidThroughRestarts(t *testing.T) {
 	w := newWorld(t, "door", "yard")
-	clean, frozen := quality(t, "clean"), quality(t, "frozen")
+	clean, frozen := footage(t, "clean"), footage(t, "frozen")
 	s, stop := w.start("a")
 	w.until("it leads", s.Leading)
 	w.show("door", clean, 300)
@@ -239,7 +243,7 @@ func TestFaultsAreSaidThroughRestarts(t *testing.T) {
 // A leader that is killed is followed by a standby, which reads again what may not have been written down.
 func TestAStandbyTakesOver(t *testing.T) {
 	w := newWorld(t, "door")
-	clean, black := quality(t, "clean"), quality(t, "black")
+	clean, black := footage(t, "clean"), footage(t, "black")
 	a, stopA := w.start("a")
 	w.until("a leads", a.Leading)
 	b, _ := w.start("b")
@@ -293,7 +297,7 @@ func TestWhatIngestTellsIsSaid(t *testing.T) {
 
 func TestARequestMakesTheViewTheReference(t *testing.T) {
 	w := newWorld(t, "door", "yard")
-	clean, shifted := quality(t, "clean"), quality(t, "shifted")
+	clean, shifted := footage(t, "clean"), footage(t, "shifted")
 	s, _ := w.start("a")
 	w.until("it leads", s.Leading)
 	for _, name := range []string{"door", "yard"} {
@@ -321,18 +325,86 @@ func TestACameraThatIsRemovedIsForgotten(t *testing.T) {
 	w := newWorld(t, "door", "yard")
 	s, _ := w.start("a")
 	w.until("it leads", s.Leading)
-	w.show("door", quality(t, "black"), 50)
+	w.show("door", footage(t, "black"), 50)
 	w.untilFaults("door", drift.Black)
 	w.until("it is written down", func() bool { return w.key(streams.ReferencesBucket, statePrefix+"door") })
 	w.declare([]string{"door", "yard"}, "yard")
 	w.until("nothing is said or kept of it", func() bool {
 		return !w.key(streams.DriftBucket, drift.IntegrityKey("door")) && !w.key(streams.ReferencesBucket, statePrefix+"door")
 	})
-	w.show("door", quality(t, "black"), 50) // what was on its way
-	w.show("yard", quality(t, "black"), 50)
+	w.show("door", footage(t, "black"), 50) // what was on its way
+	w.show("yard", footage(t, "black"), 50)
 	w.untilFaults("yard", drift.Black)
 	if w.key(streams.DriftBucket, drift.IntegrityKey("door")) {
 		t.Error("something is said of a camera that is no more")
+	}
+}
+
+func (w *world) status(camera string) (drift.Status, bool) {
+	w.Helper()
+	r, _, err := drift.Read(w.Context(), w.js)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, s := range r.Statuses {
+		if s.Camera == camera {
+			return s, true
+		}
+	}
+	return drift.Status{}, false
+}
+
+func (w *world) untilState(camera string, want ...drift.State) drift.Status {
+	w.Helper()
+	var got drift.Status
+	w.until(fmt.Sprintf("%s is %v", camera, want), func() bool {
+		var known bool
+		got, known = w.status(camera)
+		return known && slices.Contains(want, got.State)
+	})
+	return got
+}
+
+// A reference is captured by itself; what differs from it is told, through a restart; and who asks gets a new one.
+func TestDriftIsSaidAndTold(t *testing.T) {
+	w := newWorld(t, "door")
+	clean, dark := footage(t, "clean"), footage(t, "darkened")
+	s, stop := w.start("a")
+	w.until("it leads", s.Leading)
+	w.show("door", clean, 4000)
+	before := w.untilState("door", drift.OK)
+	if before.Reference == nil || before.Reference.Version != "1" || before.EffectiveSamples == 0 || len(before.Features) == 0 {
+		t.Errorf("%+v", before)
+	}
+	w.until("the reference is kept", func() bool { return w.key(streams.ReferencesBucket, referenceKey("person", "1", "door")) })
+	w.show("door", dark, 100)
+	stop()
+	w.show("door", dark[100:], 60)
+	w.show("door", dark, 1200)
+	s, _ = w.start("b")
+	after := w.untilState("door", drift.DataDrift, drift.SuspectedLoss)
+	if !after.Features[0].Over() || after.Reference == nil || !after.Reference.Made.Equal(before.Reference.Made) {
+		t.Errorf("%+v\nagainst %+v", after, before.Reference)
+	}
+	if got, known := w.faults("door"); len(got) > 0 {
+		t.Errorf("darkness is taken for %v (%v)", got, known)
+	}
+	kv, err := w.js.KeyValue(t.Context(), streams.ReferencesBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), drift.Request{Model: "person", Camera: "door"}.Key(), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the old reference is gone", func() bool { return !w.key(streams.ReferencesBucket, referenceKey("person", "1", "door")) })
+	w.show("door", dark, 4000)
+	w.until("there is a new one", func() bool {
+		got, _ := w.status("door")
+		return got.State == drift.OK && got.Reference.Made.After(after.Reference.Made)
+	})
+	told := w.told("state")
+	if len(told) < 3 || told[0] != "ok  door" || !strings.Contains(told[1], "door") || strings.HasPrefix(told[1], "ok") {
+		t.Errorf("told %q", told)
 	}
 }
 
@@ -355,6 +427,6 @@ func TestNonsense(t *testing.T) {
 	}
 	s, _ := w.start("a")
 	w.until("it leads", s.Leading)
-	w.show("door", quality(t, "black"), 50)
+	w.show("door", footage(t, "black"), 50)
 	w.untilFaults("door", drift.Black)
 }

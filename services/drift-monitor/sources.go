@@ -28,6 +28,7 @@ type input struct {
 	event      *events.Event
 	request    *drift.Request
 	sequence   uint64
+	stored     time.Time // of a prediction
 }
 
 // sources feed in until their context ends; one that is full makes them wait.
@@ -65,7 +66,7 @@ func (m *monitor) readPredictions(after uint64) func(context.Context, chan<- inp
 				continue
 			}
 			p := msg.Prediction
-			if !offer(ctx, in, input{prediction: &p, sequence: msg.Seq}) {
+			if !offer(ctx, in, input{prediction: &p, sequence: msg.Seq, stored: msg.Time}) {
 				return
 			}
 		}
