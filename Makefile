@@ -61,6 +61,12 @@ chaos: ## faults on real processes, up to 15 minutes: make chaos ARGS="--only ki
 	@scripts/setup.sh chaos
 	@scripts/chaos.sh $(ARGS)
 
+.PHONY: drift-scenarios
+drift-scenarios: ## faults and disturbed pictures on cameras, what is found and how soon: ARGS="--only frozen,black"
+	@scripts/setup.sh demo
+	@scripts/build.sh drift-scenarios
+	@$(ENV); exec bin/drift-scenarios $(ARGS)
+
 .PHONY: images
 images: ## container images of every service, and keys for development: make images ARGS="infer"
 	@scripts/setup.sh containers

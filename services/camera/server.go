@@ -42,7 +42,8 @@ type Config struct {
 	NoUDP bool        // refuse UDP with status 461, as cameras behind some gateways do
 	NoTCP bool        // refuse TCP with status 461, as some old cameras do
 
-	Faults Faults // from the start
+	Faults Faults        // from the start
+	Skip   time.Duration // of the footage's first round: it begins with the first key frame behind that
 	Seed   uint64 // of everything random about the faults
 }
 

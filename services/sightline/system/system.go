@@ -28,6 +28,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/services/camera"
 	driftmonitor "github.com/sightline-dev/sightline/services/drift-monitor"
+	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
@@ -45,6 +46,7 @@ type Config struct {
 	StoreDir   string // files of the embedded broker
 	ORTLibrary string // ONNX Runtime's shared library; "" searches
 	Log        *slog.Logger
+	Drift      detect.Config // how drift is judged; the zero value is the default
 	// NewSource makes the source of a camera; nil is RTSP.
 	NewSource func(config.Camera) (ingest.Source, error)
 }
@@ -282,7 +284,7 @@ func (r *runner) startDriftMonitor() error {
 	if err != nil {
 		return err
 	}
-	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1"}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
+	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1", Detect: r.cfg.Drift}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
 	r.drift.open()
 	r.run(&r.drift, driftmonitor.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
