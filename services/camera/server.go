@@ -44,7 +44,7 @@ type Config struct {
 
 	Faults Faults        // from the start
 	Skip   time.Duration // of the footage's first round: it begins with the first key frame behind that
-	Seed   uint64 // of everything random about the faults
+	Seed   uint64        // of everything random about the faults
 }
 
 // Faults are what happens to media on its way out. The shares are 0 to 1.

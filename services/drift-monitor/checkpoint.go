@@ -64,7 +64,7 @@ func (m *monitor) load(ctx context.Context) error {
 			if !ok || e == nil {
 				return nil
 			}
-			if err := m.restore(strings.TrimPrefix(e.Key(), statePrefix), e.Value()); err != nil {
+			if err := m.restore(ctx, strings.TrimPrefix(e.Key(), statePrefix), e.Value()); err != nil {
 				m.deps.Log.WarnContext(ctx, "what was known of a camera is not readable", slog.String("key", e.Key()), slog.Any("error", err))
 			}
 		case <-ctx.Done():
@@ -73,7 +73,7 @@ func (m *monitor) load(ctx context.Context) error {
 	}
 }
 
-func (m *monitor) restore(name string, data []byte) error {
+func (m *monitor) restore(ctx context.Context, name string, data []byte) error {
 	var s state
 	if err := json.Unmarshal(data, &s); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (m *monitor) restore(name string, data []byte) error {
 	c := &camera{integrity: i, models: map[string]*watched{}}
 	m.cameras[name] = c
 	for model, x := range s.Models {
-		w, err := m.resume(name, model, x)
+		w, err := m.resume(ctx, name, model, x)
 		if err != nil {
 			return fmt.Errorf("model %s: %w", model, err)
 		}

@@ -40,12 +40,12 @@ type watched struct {
 func (w *watched) learning() bool { return w.borrowed || len(w.detector.Reference().Buckets) == 0 }
 
 // observe takes an answer into account.
-func (m *monitor) observe(c *camera, p *predictions.Prediction) {
+func (m *monitor) observe(ctx context.Context, c *camera, p *predictions.Prediction) {
 	w := c.models[p.Model]
 	if w == nil || w.version != p.Version {
 		var err error
-		if w, err = m.begin(p.Camera, p.Model, p.Version, p.CapturedAt, true); err != nil {
-			m.deps.Log.Error("a model cannot be watched", slog.String("model", p.Model), slog.Any("error", err))
+		if w, err = m.begin(ctx, p.Camera, p.Model, p.Version, p.CapturedAt, true); err != nil {
+			m.deps.Log.ErrorContext(ctx, "a model cannot be watched", slog.String("model", p.Model), slog.Any("error", err))
 			return
 		}
 		c.models[p.Model] = w
@@ -62,10 +62,10 @@ func (m *monitor) observe(c *camera, p *predictions.Prediction) {
 }
 
 // begin watches a model's version: against the reference that was captured of it, if there is one, or a new one.
-func (m *monitor) begin(camera, model, version string, since time.Time, reuse bool) (*watched, error) {
+func (m *monitor) begin(ctx context.Context, camera, model, version string, since time.Time, reuse bool) (*watched, error) {
 	r := reference.New(camera, model, version, since, m.cfg.Detect.Reference)
 	if reuse {
-		if old := m.stored(referenceKey(model, version, camera)); old != nil && old.Hours == r.Hours {
+		if old := m.stored(ctx, referenceKey(model, version, camera)); old != nil && old.Hours == r.Hours {
 			r = old
 		}
 	}
@@ -80,8 +80,8 @@ func (m *monitor) begin(camera, model, version string, since time.Time, reuse bo
 func referenceKey(model, version, camera string) string { return model + "." + version + "." + camera }
 
 // stored is a reference that was captured before; nil if there is none.
-func (m *monitor) stored(key string) *reference.Reference {
-	ctx, cancel := context.WithTimeout(context.Background(), referenceWait)
+func (m *monitor) stored(ctx context.Context, key string) *reference.Reference {
+	ctx, cancel := context.WithTimeout(ctx, referenceWait)
 	defer cancel()
 	kv, err := m.deps.JS.KeyValue(ctx, streams.ReferencesBucket)
 	if err != nil {
@@ -93,7 +93,7 @@ func (m *monitor) stored(key string) *reference.Reference {
 	}
 	r, err := reference.Decode(e.Value())
 	if err != nil {
-		m.deps.Log.Warn("a reference is not readable: capturing it anew", slog.String("key", key), slog.Any("error", err))
+		m.deps.Log.WarnContext(ctx, "a reference is not readable: capturing it anew", slog.String("key", key), slog.Any("error", err))
 		return nil
 	}
 	return r
@@ -198,14 +198,14 @@ func (m *monitor) silence(now time.Time) {
 }
 
 // renew makes what is seen from now on the reference of a camera and model.
-func (m *monitor) renew(name string, c *camera, model string) {
+func (m *monitor) renew(ctx context.Context, name string, c *camera, model string) {
 	w := c.models[model]
 	if w == nil {
 		return
 	}
-	fresh, err := m.begin(name, model, w.version, time.Now(), false)
+	fresh, err := m.begin(ctx, name, model, w.version, time.Now(), false)
 	if err != nil {
-		m.deps.Log.Error("a model cannot be watched", slog.String("model", model), slog.Any("error", err))
+		m.deps.Log.ErrorContext(ctx, "a model cannot be watched", slog.String("model", model), slog.Any("error", err))
 		return
 	}
 	c.models[model] = fresh
@@ -229,8 +229,8 @@ func (w *watched) encode() (modelState, error) {
 }
 
 // resume goes on with a model as it was written down.
-func (m *monitor) resume(camera, model string, s modelState) (*watched, error) {
-	w, err := m.begin(camera, model, s.Version, time.Now(), true)
+func (m *monitor) resume(ctx context.Context, camera, model string, s modelState) (*watched, error) {
+	w, err := m.begin(ctx, camera, model, s.Version, time.Now(), true)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (m *monitor) run(ctx context.Context) error {
 			m.finish(context.WithoutCancel(ctx))
 			return nil
 		case x := <-in:
-			m.take(x)
+			m.take(ctx, x)
 		case <-changed:
 			all, changed = cameras.All()
 			m.declare(all)
@@ -155,22 +155,22 @@ func (m *monitor) reconcile(ctx context.Context) error {
 }
 
 // take looks at one input.
-func (m *monitor) take(x input) {
+func (m *monitor) take(ctx context.Context, x input) {
 	switch {
 	case x.prediction != nil:
 		m.position.Predictions = x.sequence
 		m.heard = time.Now()
 		m.behind = m.heard.Sub(x.stored)
-		m.predicted(x.prediction)
+		m.predicted(ctx, x.prediction)
 	case x.event != nil:
 		m.position.Events = x.sequence
 		m.told(x.event)
 	case x.request != nil:
-		m.capture(*x.request)
+		m.capture(ctx, *x.request)
 	}
 }
 
-func (m *monitor) predicted(p *predictions.Prediction) {
+func (m *monitor) predicted(ctx context.Context, p *predictions.Prediction) {
 	if p.Lane != streams.LaneStable { // others are on trial
 		return
 	}
@@ -187,7 +187,7 @@ func (m *monitor) predicted(p *predictions.Prediction) {
 	}
 	if p.Kind == predictions.KindPrediction {
 		c.changed = true
-		m.observe(c, p)
+		m.observe(ctx, c, p)
 	}
 }
 
@@ -217,7 +217,7 @@ func (m *monitor) told(e *events.Event) {
 }
 
 // capture makes what is seen from now on the reference, as somebody asked.
-func (m *monitor) capture(r drift.Request) {
+func (m *monitor) capture(ctx context.Context, r drift.Request) {
 	for name := range m.declared {
 		if r.Camera != "" && r.Camera != name {
 			continue
@@ -225,7 +225,7 @@ func (m *monitor) capture(r drift.Request) {
 		c := m.camera(name)
 		before := faultsOf(c)
 		c.changed = true
-		m.renew(name, c, r.Model)
+		m.renew(ctx, name, c, r.Model)
 		if c.integrity.Relearn() {
 			m.tellFaults(name, c, before, time.Now())
 		}

@@ -381,7 +381,7 @@ func TestDriftIsSaidAndTold(t *testing.T) {
 	stop()
 	w.show("door", dark[100:], 60)
 	w.show("door", dark, 1200)
-	s, _ = w.start("b")
+	w.start("b")
 	after := w.untilState("door", drift.DataDrift, drift.SuspectedLoss)
 	if !after.Features[0].Over() || after.Reference == nil || !after.Reference.Made.Equal(before.Reference.Made) {
 		t.Errorf("%+v\nagainst %+v", after, before.Reference)

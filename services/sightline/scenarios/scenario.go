@@ -217,9 +217,9 @@ func (s *scenario) want() string {
 	if s.fault != "" {
 		out = append(out, string(s.fault))
 	}
-	var states []string
-	for _, x := range s.states {
-		states = append(states, string(x))
+	states := make([]string, len(s.states))
+	for i, x := range s.states {
+		states[i] = string(x)
 	}
 	if len(states) > 0 {
 		out = append(out, joinWith(states, " or "))

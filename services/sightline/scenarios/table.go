@@ -11,7 +11,8 @@ import (
 
 // Write writes the report as a table.
 func (r Report) Write(w io.Writer) error {
-	lines := [][]string{{"SCENARIO", "MUST BE FOUND", "WAS FOUND", "AFTER", "WITHIN", "BACK", "RECALL", "PRECISION", "VERDICT"}}
+	lines := make([][]string, 0, len(r.Outcomes)+1)
+	lines = append(lines, []string{"SCENARIO", "MUST BE FOUND", "WAS FOUND", "AFTER", "WITHIN", "BACK", "RECALL", "PRECISION", "VERDICT"})
 	for _, o := range r.Outcomes {
 		line := []string{o.Name, o.Want, o.Found, seconds(o.After), "", seconds(o.Back), "", "", "ok"}
 		if o.Within > 0 {
