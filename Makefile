@@ -15,7 +15,7 @@ ENV := . scripts/env.sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## cameras, broker, model and console on this machine: make demo ARGS="--for 60s"
@@ -60,6 +60,12 @@ bench: ## measure on this machine: make bench ARGS="--cameras 8"; FastestDet too
 chaos: ## faults on real processes, up to 15 minutes: make chaos ARGS="--only kill-infer --seed 7"
 	@scripts/setup.sh chaos
 	@scripts/chaos.sh $(ARGS)
+
+.PHONY: drift-scenarios
+drift-scenarios: ## faults and disturbed pictures on cameras, what is found and how soon: ARGS="--only frozen,black"
+	@scripts/setup.sh demo
+	@scripts/build.sh drift-scenarios
+	@$(ENV); exec bin/drift-scenarios $(ARGS)
 
 .PHONY: images
 images: ## container images of every service, and keys for development: make images ARGS="infer"

@@ -190,9 +190,6 @@ type Slice struct {
 	Count int     `json:"count"`
 }
 
-// RequestPrefix begins the keys of the bucket REFERENCES with which people ask for references to be captured anew.
-const RequestPrefix = "_request"
-
 // Keys of the bucket. No camera and no model begins with an underscore.
 const (
 	integritySuffix = "_integrity"

@@ -173,6 +173,55 @@ func TestStaleLeaderLoses(t *testing.T) {
 	}
 }
 
+func TestAskIsAnsweredOrWithdrawn(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	kv, err := js.KeyValue(t.Context(), streams.ReferencesBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Request{{Model: "people"}, {Model: "people", Camera: "door"}} {
+		asked := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		go func() { asked <- Ask(ctx, js, r) }()
+		w, err := kv.Watch(ctx, r.Key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e := range w.Updates() {
+			if e == nil {
+				continue
+			}
+			got, ok := ParseRequest(e.Key())
+			if !ok || got != r {
+				t.Fatalf("%s is %+v", e.Key(), got)
+			}
+			break
+		}
+		_ = w.Stop()
+		if err := kv.Delete(ctx, r.Key()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-asked; err != nil {
+			t.Error(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := Ask(ctx, js, Request{Model: "people"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody answered: %v", err)
+	}
+	if _, err := kv.Get(t.Context(), Request{Model: "people"}.Key()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("a request that nobody waits for stays: %v", err)
+	}
+	for _, key := range []string{"people.1.door", "_request", "_request.a.b.c", "_state.door"} {
+		if _, ok := ParseRequest(key); ok {
+			t.Errorf("%s is a request", key)
+		}
+	}
+}
+
 // between lets somebody else write after a leader looked and before it writes.
 type between struct {
 	jetstream.KeyValue

@@ -207,14 +207,11 @@ func decodeFacts(h nats.Header) (Facts, error) {
 	}
 	f.Status, f.Trace = first(h, HeaderStatus), first(h, HeaderTrace)
 	if s := first(h, HeaderMotion); s != "" {
-		var v [1]float64
-		if err := parseFloatsAs(s, v[:], 'f', motionDigits); err != nil {
-			return f, fmt.Errorf("%s: %w", HeaderMotion, err)
+		v, err := parseFloatAs(s, 'f', motionDigits)
+		if err != nil || v > 255 || math.Signbit(v) {
+			return f, fmt.Errorf("%s: %q is not 0 to 255 with %d digits", HeaderMotion, s, motionDigits)
 		}
-		if v[0] < 0 || v[0] > 255 || math.Signbit(v[0]) {
-			return f, fmt.Errorf("%s: %q is not 0 to 255", HeaderMotion, s)
-		}
-		f.TemporalDifference = &v[0]
+		f.TemporalDifference = &v
 	}
 	return f, nil
 }
@@ -286,14 +283,22 @@ func parseFloatsAs(s string, dst []float64, format byte, precision int) error {
 		return fmt.Errorf("%q: want %d numbers", s, len(dst))
 	}
 	for i, p := range parts {
-		v, err := strconv.ParseFloat(p, 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("%q: %q is not a finite number", s, p)
-		}
-		if want := strconv.FormatFloat(v, format, precision, 64); want != p {
-			return fmt.Errorf("%q: %q should be written %s", s, p, want)
+		v, err := parseFloatAs(p, format, precision)
+		if err != nil {
+			return fmt.Errorf("%q: %w", s, err)
 		}
 		dst[i] = v
 	}
 	return nil
+}
+
+func parseFloatAs(s string, format byte, precision int) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, fmt.Errorf("%q is not a finite number", s)
+	}
+	if want := strconv.FormatFloat(v, format, precision, 64); want != s {
+		return 0, fmt.Errorf("%q should be written %s", s, want)
+	}
+	return v, nil
 }

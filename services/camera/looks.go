@@ -72,9 +72,10 @@ func looks() []Look {
 
 // Looks are the names of all looks.
 func Looks() []string {
-	var names []string
-	for _, l := range looks() {
-		names = append(names, l.Name)
+	all := looks()
+	names := make([]string, len(all))
+	for i, l := range all {
+		names[i] = l.Name
 	}
 	return names
 }

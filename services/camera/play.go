@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
@@ -53,6 +54,7 @@ func (s *Server) play(ctx context.Context) error {
 		last    int64        // DTS of the picture before, of this loop
 		due     = time.Now() // when the next picture is
 		clock   float64      // the RTP clock then
+		skip    = s.cfg.Footage.after(s.cfg.Skip)
 	)
 	for {
 		pace, rate := s.pace()
@@ -63,7 +65,8 @@ func (s *Server) play(ctx context.Context) error {
 			} else if footage != nil {
 				step = footage.units[next].dts - last
 			}
-			footage, next, last = f, 0, f.units[0].dts
+			footage, next = f, skip
+			skip = 0
 		} else {
 			step = f.units[next].dts - last
 		}
@@ -87,6 +90,11 @@ func (s *Server) play(ctx context.Context) error {
 		}
 		next++
 	}
+}
+
+// after is the index of the first key frame behind a time; 0 if there is none.
+func (f *Footage) after(skip time.Duration) int {
+	return max(0, slices.IndexFunc(f.units, func(u unit) bool { return u.key && ticks(u.dts) >= skip }))
 }
 
 func scaled(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }

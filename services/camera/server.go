@@ -42,8 +42,9 @@ type Config struct {
 	NoUDP bool        // refuse UDP with status 461, as cameras behind some gateways do
 	NoTCP bool        // refuse TCP with status 461, as some old cameras do
 
-	Faults Faults // from the start
-	Seed   uint64 // of everything random about the faults
+	Faults Faults        // from the start
+	Skip   time.Duration // of the footage's first round: it begins with the first key frame behind that
+	Seed   uint64        // of everything random about the faults
 }
 
 // Faults are what happens to media on its way out. The shares are 0 to 1.

@@ -32,7 +32,8 @@ type position struct {
 
 // state is what is known of one camera.
 type state struct {
-	Integrity json.RawMessage `json:"integrity"`
+	Integrity json.RawMessage       `json:"integrity"`
+	Models    map[string]modelState `json:"models,omitempty"`
 }
 
 // load reads what the last leader wrote down.
@@ -63,7 +64,7 @@ func (m *monitor) load(ctx context.Context) error {
 			if !ok || e == nil {
 				return nil
 			}
-			if err := m.restore(strings.TrimPrefix(e.Key(), statePrefix), e.Value()); err != nil {
+			if err := m.restore(ctx, strings.TrimPrefix(e.Key(), statePrefix), e.Value()); err != nil {
 				m.deps.Log.WarnContext(ctx, "what was known of a camera is not readable", slog.String("key", e.Key()), slog.Any("error", err))
 			}
 		case <-ctx.Done():
@@ -72,7 +73,7 @@ func (m *monitor) load(ctx context.Context) error {
 	}
 }
 
-func (m *monitor) restore(name string, data []byte) error {
+func (m *monitor) restore(ctx context.Context, name string, data []byte) error {
 	var s state
 	if err := json.Unmarshal(data, &s); err != nil {
 		return err
@@ -81,7 +82,15 @@ func (m *monitor) restore(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	m.cameras[name] = &camera{integrity: i}
+	c := &camera{integrity: i, models: map[string]*watched{}}
+	m.cameras[name] = c
+	for model, x := range s.Models {
+		w, err := m.resume(ctx, name, model, x)
+		if err != nil {
+			return fmt.Errorf("model %s: %w", model, err)
+		}
+		c.models[model] = w
+	}
 	return nil
 }
 
@@ -139,5 +148,11 @@ func (c *camera) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(state{Integrity: i})
+	s := state{Integrity: i, Models: make(map[string]modelState, len(c.models))}
+	for model, w := range c.models {
+		if s.Models[model], err = w.encode(); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(s)
 }

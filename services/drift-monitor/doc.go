@@ -5,8 +5,12 @@
 //
 // # What it says
 //
-// In the bucket DRIFT, for everybody who wants to know now (package drift): faults of cameras (package integrity). Every change is also an
-// event, events.drift.integrity.<camera> and events.drift.state.<camera>.
+// In the bucket DRIFT, for everybody who wants to know now (package drift): faults of cameras (package integrity), and for every camera
+// and model whether pictures and answers are what they were when the model's version was first seen (package detect). Every change is also
+// an event, events.drift.integrity.<camera> and events.drift.state.<camera>.
+//
+// References are captured by themselves: of every version of a model, on every camera, from its first answer on, hour by hour. Who wants another
+// one asks for it (drift.Ask). They are kept in REFERENCES by model, version and camera; a version that comes back has its own.
 //
 // # Who leads
 //
@@ -15,7 +19,7 @@
 //
 // # What a restart loses
 //
-// Nothing that is stored in PREDICTIONS. What is known of every camera is written to REFERENCES twice a minute, and then how
+// Nothing that is stored in PREDICTIONS. What is known of every camera is written to REFERENCES every minute, and then how
 // far that goes; who comes next reads on from there. What it then reads a second time it recognises by the time of capture.
 //
 // # Bounds

@@ -24,6 +24,8 @@ const (
 	inputs = 1024 // that wait to be looked at; the sources wait then
 	// lookEvery is how often things are looked at that no message brings.
 	lookEvery = time.Second
+	// caughtUp is how old a prediction may be when it is read by a monitor that has read all.
+	caughtUp = 5 * time.Second
 	// lastSave is how long a monitor that is told to stop may take to write down what it knows.
 	lastSave = 5 * time.Second
 )
@@ -41,11 +43,14 @@ type monitor struct {
 	position position
 	saving   *saving // the pass of writing everything down that is on its way
 	saved    time.Time
+	heard    time.Time     // when the last prediction was read
+	behind   time.Duration // how long that had been stored
 }
 
 // camera is what is known of one camera.
 type camera struct {
 	integrity *integrity.Camera
+	models    map[string]*watched
 	changed   bool // since it was written down last
 }
 
@@ -90,7 +95,7 @@ func (m *monitor) run(ctx context.Context) error {
 			m.finish(context.WithoutCancel(ctx))
 			return nil
 		case x := <-in:
-			m.take(x)
+			m.take(ctx, x)
 		case <-changed:
 			all, changed = cameras.All()
 			m.declare(all)
@@ -108,8 +113,8 @@ func (m *monitor) declare(all map[string]catalog.Entry[config.Camera]) {
 	}
 	for name := range m.cameras {
 		if _, ok := m.declared[name]; !ok {
+			m.out.forget(name, slices.Collect(maps.Keys(m.cameras[name].models))...)
 			delete(m.cameras, name)
-			m.out.forget(name)
 		}
 	}
 }
@@ -118,7 +123,7 @@ func (m *monitor) declare(all map[string]catalog.Entry[config.Camera]) {
 func (m *monitor) camera(name string) *camera {
 	c := m.cameras[name]
 	if _, ok := m.declared[name]; c == nil && ok {
-		c = &camera{integrity: new(integrity.Camera)}
+		c = &camera{integrity: new(integrity.Camera), models: map[string]*watched{}}
 		m.cameras[name] = c
 	}
 	return c
@@ -129,6 +134,11 @@ func (m *monitor) reconcile(ctx context.Context) error {
 	said, _, err := drift.Read(ctx, m.deps.JS)
 	if err != nil {
 		return err
+	}
+	for _, s := range said.Statuses {
+		if m.camera(s.Camera) == nil {
+			m.out.forget(s.Camera, s.Model)
+		}
 	}
 	for _, i := range said.Integrities {
 		c := m.camera(i.Camera)
@@ -145,20 +155,22 @@ func (m *monitor) reconcile(ctx context.Context) error {
 }
 
 // take looks at one input.
-func (m *monitor) take(x input) {
+func (m *monitor) take(ctx context.Context, x input) {
 	switch {
 	case x.prediction != nil:
 		m.position.Predictions = x.sequence
-		m.predicted(x.prediction)
+		m.heard = time.Now()
+		m.behind = m.heard.Sub(x.stored)
+		m.predicted(ctx, x.prediction)
 	case x.event != nil:
 		m.position.Events = x.sequence
 		m.told(x.event)
 	case x.request != nil:
-		m.capture(*x.request)
+		m.capture(ctx, *x.request)
 	}
 }
 
-func (m *monitor) predicted(p *predictions.Prediction) {
+func (m *monitor) predicted(ctx context.Context, p *predictions.Prediction) {
 	if p.Lane != streams.LaneStable { // others are on trial
 		return
 	}
@@ -172,6 +184,10 @@ func (m *monitor) predicted(p *predictions.Prediction) {
 		if c.integrity.Observe(o) {
 			m.tellFaults(p.Camera, c, before, o.At)
 		}
+	}
+	if p.Kind == predictions.KindPrediction {
+		c.changed = true
+		m.observe(ctx, c, p)
 	}
 }
 
@@ -201,19 +217,20 @@ func (m *monitor) told(e *events.Event) {
 }
 
 // capture makes what is seen from now on the reference, as somebody asked.
-func (m *monitor) capture(r request) {
+func (m *monitor) capture(ctx context.Context, r drift.Request) {
 	for name := range m.declared {
-		if r.camera != "" && r.camera != name {
+		if r.Camera != "" && r.Camera != name {
 			continue
 		}
 		c := m.camera(name)
 		before := faultsOf(c)
 		c.changed = true
+		m.renew(ctx, name, c, r.Model)
 		if c.integrity.Relearn() {
 			m.tellFaults(name, c, before, time.Now())
 		}
 	}
-	m.out.done(r.key)
+	m.out.done(r.Key())
 }
 
 func faultsOf(c *camera) map[drift.Fault]drift.Raised {
@@ -272,6 +289,10 @@ func (m *monitor) look(now time.Time) {
 	}
 	if m.saving != nil {
 		m.saving.step(m)
+	}
+	// Who reads what was stored while nobody read must not take the distance for silence.
+	if m.behind < caughtUp || now.Sub(m.heard) > caughtUp {
+		m.silence(now)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -25,6 +26,8 @@ type Config struct {
 	Instance string
 	// SaveEvery is how often what is known is written down; 0 is [saveEvery].
 	SaveEvery time.Duration
+	// Detect says how references are captured and pictures judged; one without blocks is [detect.Default].
+	Detect detect.Config
 }
 
 // Deps are what the service works with.
@@ -51,6 +54,9 @@ func NewService(cfg Config, deps Deps) *Service {
 	if cfg.SaveEvery == 0 {
 		cfg.SaveEvery = saveEvery
 	}
+	if cfg.Detect.Reference.Block == 0 {
+		cfg.Detect = detect.Default()
+	}
 	return &Service{cfg: cfg, deps: deps, events: events.NewPublisher(deps.JS, cfg.Instance)}
 }
 
@@ -63,7 +69,7 @@ const (
 	freshEvery = 100 * time.Millisecond
 	apiTimeout = 5 * time.Second
 	// saveEvery is how often what is known is written down.
-	saveEvery = 30 * time.Second
+	saveEvery = time.Minute
 )
 
 // errStale: the lease could not be renewed for so long that it may have expired.

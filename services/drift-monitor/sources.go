@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,35 +26,9 @@ const (
 type input struct {
 	prediction *predictions.Prediction
 	event      *events.Event
-	request    *request
+	request    *drift.Request
 	sequence   uint64
-}
-
-// request is what somebody asks for: a new reference.
-type request struct {
-	key           string
-	model, camera string // camera "" is all
-}
-
-// RequestKey is where a new reference is asked for; no camera is all cameras.
-func RequestKey(model, camera string) string {
-	key := drift.RequestPrefix + "." + model
-	if camera != "" {
-		key += "." + camera
-	}
-	return key
-}
-
-func parseRequest(key string) (request, bool) {
-	parts := strings.Split(key, ".")
-	switch {
-	case parts[0] != drift.RequestPrefix:
-	case len(parts) == 2:
-		return request{key: key, model: parts[1]}, true
-	case len(parts) == 3:
-		return request{key: key, model: parts[1], camera: parts[2]}, true
-	}
-	return request{}, false
+	stored     time.Time // of a prediction
 }
 
 // sources feed in until their context ends; one that is full makes them wait.
@@ -93,7 +66,7 @@ func (m *monitor) readPredictions(after uint64) func(context.Context, chan<- inp
 				continue
 			}
 			p := msg.Prediction
-			if !offer(ctx, in, input{prediction: &p, sequence: msg.Seq}) {
+			if !offer(ctx, in, input{prediction: &p, sequence: msg.Seq, stored: msg.Time}) {
 				return
 			}
 		}
@@ -177,7 +150,7 @@ func (m *monitor) readRequests(ctx context.Context, in chan<- input) {
 			if e == nil { // that was what was there before
 				continue
 			}
-			if r, ok := parseRequest(e.Key()); ok && !offer(ctx, in, input{request: &r}) {
+			if r, ok := drift.ParseRequest(e.Key()); ok && !offer(ctx, in, input{request: &r}) {
 				break
 			}
 		}

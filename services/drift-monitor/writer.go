@@ -65,7 +65,10 @@ func (w *writer) keep(key string, data []byte) {
 func (w *writer) done(key string) { w.want(place{streams.ReferencesBucket, key}, write{}) }
 
 // forget removes what is said and kept about a camera that is no more.
-func (w *writer) forget(camera string) {
+func (w *writer) forget(camera string, models ...string) {
+	for _, model := range models {
+		w.want(place{streams.DriftBucket, drift.StatusKey(camera, model)}, write{})
+	}
 	w.want(place{streams.DriftBucket, drift.IntegrityKey(camera)}, write{})
 	w.want(place{streams.ReferencesBucket, statePrefix + camera}, write{})
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -123,8 +124,6 @@ func (c *camera) tellClaim(fault drift.Fault, raised bool, facts map[string]stri
 	if raised {
 		e.State = "raised"
 	}
-	for k, v := range c.epochFact() {
-		e.Facts[k] = v
-	}
+	maps.Copy(e.Facts, c.epochFact())
 	c.events.Tell(e)
 }

@@ -190,6 +190,16 @@ func (c *Camera) Suspicious() bool {
 	return false
 }
 
+// Blind reports whether the last pictures show nothing of the world, or seem to: they are frozen, black or covered.
+func (c *Camera) Blind() bool {
+	for f, a := range c.alarms {
+		if f.Blinds() && (a.Raised || a.Signs > 0) {
+			return true
+		}
+	}
+	return false
+}
+
 // Last is when the last picture was captured that was taken into account.
 func (c *Camera) Last() time.Time { return c.last }
 

