@@ -17,8 +17,8 @@ import (
 	"github.com/sightline-dev/sightline/streams"
 )
 
-// sightline runs a command on a broker and returns what it wrote.
-func sightline(t *testing.T, js jetstream.JetStream, in string, args ...string) (code int, out, errs string) {
+// asked runs a command on a broker and returns what it wrote.
+func asked(t *testing.T, js jetstream.JetStream, in string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	code = Main(t.Context(), append(args, "--nats", js.Conn().ConnectedUrl()), nil, Streams{In: strings.NewReader(in), Out: &o, Err: &e})
@@ -27,7 +27,7 @@ func sightline(t *testing.T, js jetstream.JetStream, in string, args ...string) 
 
 func TestDriftStatus(t *testing.T) {
 	js := brokertest.JetStream(t)
-	if code, out, errs := sightline(t, js, "", "drift", "status"); code != 0 || !strings.HasPrefix(out, "nothing is said") {
+	if code, out, errs := asked(t, js, "", "drift", "status"); code != 0 || !strings.HasPrefix(out, "nothing is said") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	kv, err := js.KeyValue(t.Context(), streams.DriftBucket)
@@ -46,7 +46,7 @@ func TestDriftStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	code, out, errs := sightline(t, js, "", "drift", "status")
+	code, out, errs := asked(t, js, "", "drift", "status")
 	if code != 0 || errs != "" {
 		t.Errorf("%d %s", code, errs)
 	}
@@ -57,10 +57,10 @@ func TestDriftStatus(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if _, out, _ = sightline(t, js, "", "drift", "status", "--camera", "yard"); strings.Contains(out, "door") || !strings.Contains(out, "yard") {
+	if _, out, _ = asked(t, js, "", "drift", "status", "--camera", "yard"); strings.Contains(out, "door") || !strings.Contains(out, "yard") {
 		t.Error(out)
 	}
-	if _, out, _ = sightline(t, js, "", "drift", "status", "--json", "--camera", "door"); !strings.Contains(out, `"fault":"frozen"`) || strings.Contains(out, "yard") {
+	if _, out, _ = asked(t, js, "", "drift", "status", "--json", "--camera", "door"); !strings.Contains(out, `"fault":"frozen"`) || strings.Contains(out, "yard") {
 		t.Error(out)
 	}
 }
@@ -84,15 +84,15 @@ func TestDriftCapture(t *testing.T) {
 			}
 		}
 	}()
-	code, out, errs := sightline(t, js, "", "drift", "capture", "people", "--camera", "door")
+	code, out, errs := asked(t, js, "", "drift", "capture", "people", "--camera", "door")
 	_ = w.Stop()
 	if code != 0 || out != "the reference is captured anew\n" {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
-	if code, _, errs := sightline(t, js, "", "drift", "capture", "a.b"); code == 0 || !strings.Contains(errs, "is not a name") {
+	if code, _, errs := asked(t, js, "", "drift", "capture", "a.b"); code == 0 || !strings.Contains(errs, "is not a name") {
 		t.Errorf("%d %s", code, errs)
 	}
-	if code, _, _ := sightline(t, js, "", "drift", "capture"); code != ExitUsage {
+	if code, _, _ := asked(t, js, "", "drift", "capture"); code != ExitUsage {
 		t.Errorf("without a model: %d", code)
 	}
 }
@@ -101,7 +101,7 @@ func TestFeedbackSend(t *testing.T) {
 	js := brokertest.JetStream(t)
 	line := `{"schema":"sightline.feedback.v1","frame":"door/7/12","model":"people","by":"ann","at":"2026-01-31T08:00:00Z","labels":[]}` + "\n"
 	other := strings.Replace(line, "/12", "/13", 1)
-	if code, out, errs := sightline(t, js, line+"\n"+other, "feedback", "send"); code != 0 || out != "sent 2\n" {
+	if code, out, errs := asked(t, js, line+"\n"+other, "feedback", "send"); code != 0 || out != "sent 2\n" {
 		t.Fatalf("%d %s%s", code, out, errs)
 	}
 	stream, err := js.Stream(t.Context(), streams.Feedback)
@@ -119,7 +119,7 @@ func TestFeedbackSend(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Replace(line, "/12", "/14", 1)+"{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, errs := sightline(t, js, "", "feedback", "send", file); code != ExitUsage || !strings.Contains(errs, `line 2: feedback on "": schema ""`) {
+	if code, _, errs := asked(t, js, "", "feedback", "send", file); code != ExitUsage || !strings.Contains(errs, `line 2: feedback on "": schema ""`) {
 		t.Errorf("%d %s", code, errs)
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 2 {
