@@ -17,7 +17,7 @@ exec 8>"$sightline_cache/e2e.lock"
 flock -n 8 || die "end-to-end tests are running on this machine already"
 
 bases=(docker/dockerfile:1 debian:bookworm-slim golang:1.26-bookworm nats:2.15-alpine)
-images=(ingest preprocess infer recovery sightline camera)
+images=(ingest preprocess infer recovery drift-monitor sightline camera)
 
 has() { "$DOCKER" image inspect "$1" >/dev/null 2>&1; }
 

@@ -72,6 +72,9 @@ func EventSubject(area, kind, name string) string { return "events." + area + ".
 // LedgerSubject carries the fates of a camera's frames.
 func LedgerSubject(camera string) string { return "ledger." + camera }
 
+// FeedbackSubject is where applications and people say what was really in a camera's frames.
+func FeedbackSubject(camera string) string { return "feedback." + camera }
+
 // IncidentSubject carries what befell more than one camera and what the books must know of: a worker that died, a
 // stream that was purged. It is a subject of LEDGER; no camera has such a name.
 const IncidentSubject = "ledger._incidents"
@@ -79,6 +82,10 @@ const IncidentSubject = "ledger._incidents"
 // DisconnectSubject is where the broker tells of connections that ended, in deployments that import
 // $SYS.ACCOUNT.<account>.DISCONNECT under this name.
 const DisconnectSubject = "sightline.sys.disconnect"
+
+// KeepTraceSubject is where a process says the trace id of a frame that was slow, failed or was quarantined: every process
+// then exports what it has of that trace. It is not stored; who does not hear it has nothing to export.
+const KeepTraceSubject = "sightline.traces.keep"
 
 // InboxPrefix begins the subjects on which the broker answers a user. Each user of the broker has its own and may listen to no
 // other's: answers are as secret as what was asked for.
@@ -101,6 +108,23 @@ func DeliveryOf(subject string) Delivery {
 		return EveryFrame
 	}
 	return Freshest
+}
+
+// Template says where a subject leads without what differs from one camera to the next, and what that is:
+// "frames.live" and "frames.live.{camera}".
+func Template(subject string) (name, template string) {
+	kind, rest, _ := strings.Cut(subject, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	switch name = kind + "." + second; kind {
+	case "frames", "dlq":
+		return name, name + ".{camera}"
+	case "tensors":
+		return name, name + ".{model}.{lane}.{camera}"
+	case "predictions":
+		return kind, kind + ".{model}.{camera}"
+	default:
+		return kind, kind
+	}
 }
 
 // LastToken is the last token of a subject: the camera of a frame, tensor or prediction.

@@ -27,6 +27,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/health"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -61,7 +62,9 @@ type Process struct {
 	Events *events.Publisher
 	// Health is what the process says of itself at SIGHTLINE_HTTP. Services may add to it.
 	Health *health.Board
-	Log    *slog.Logger
+	// Telemetry is what the process says of itself in numbers, at /metrics, and in traces.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 
 	vitals  *vitals
 	crashed chan<- error
@@ -123,8 +126,17 @@ func (s Service) main(ctx context.Context, args, environ []string, stderr io.Wri
 	log := newLog(settings, stderr).With(slog.String("service", s.Name), slog.String("instance", settings.Instance))
 	state := new(vitals)
 	board := state.report(s.Name, settings, log)
+	tel, err := Measure(ctx, s.Name, settings, environ, board, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tel.Shutdown(ctx); err != nil {
+			log.WarnContext(ctx, "what was measured last is not all exported", slog.String("kind", fmt.Sprintf("%T", err)))
+		}
+	}()
 	defer context.AfterFunc(ctx, board.Drain)()
-	silence, err := answer(ctx, settings.HTTP, board, log)
+	silence, err := Answer(ctx, settings.HTTP, board, log)
 	if err != nil {
 		return err
 	}
@@ -138,11 +150,14 @@ func (s Service) main(ctx context.Context, args, environ []string, stderr io.Wri
 	}
 	defer nc.Close()
 	defer state.follow(ctx, nc)()
+	if err := tel.Join(nc); err != nil {
+		return err
+	}
 	js, err := broker.JetStream(nc)
 	if err != nil {
 		return err
 	}
-	p := &Process{Process: settings, JS: js, Events: events.NewPublisher(js, settings.Instance), Health: board, Log: log, vitals: state, crashed: crashed}
+	p := &Process{Process: settings, JS: js, Events: events.NewPublisher(js, settings.Instance), Health: board, Telemetry: tel, Log: log, vitals: state, crashed: crashed}
 	p.Member = fleet.NewMember(js, fleet.Config{
 		Service: s.Name, Instance: settings.Instance, Region: settings.Region, Declares: s.Declares, Replicas: settings.Replicas, Log: log,
 		OnFence: func(e fleet.Epitaph) {
@@ -247,7 +262,7 @@ func (s Service) settings(args, environ []string, stderr io.Writer) (config.Proc
 func newLog(p config.Process, out io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: p.LogLevel}
 	if p.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(out, opts))
+		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(out, opts)))
 	}
-	return slog.New(slog.NewTextHandler(out, opts))
+	return slog.New(telemetry.LogHandler(slog.NewTextHandler(out, opts)))
 }

@@ -162,8 +162,8 @@ func (v *vitals) pulse(ctx context.Context, every time.Duration, beat func() tim
 	}
 }
 
-// answer answers questions about b at an address, until the returned function is called.
-func answer(ctx context.Context, address string, b *health.Board, log *slog.Logger) (stop func(), err error) {
+// Answer answers questions about b at an address, until the returned function is called. At "off" nobody answers.
+func Answer(ctx context.Context, address string, b *health.Board, log *slog.Logger) (stop func(), err error) {
 	if address == config.HTTPOff {
 		return func() {}, nil
 	}

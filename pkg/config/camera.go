@@ -26,6 +26,7 @@ const (
 	minStall, maxStall       = 500 * time.Millisecond, 10 * time.Minute
 	minPriority, maxPriority = 1, 10
 	minQuality, maxQuality   = 50, 100
+	defaultTraceRatio        = 0.01
 	maxModels, maxLabels     = 16, 16
 	maxLabel                 = 128
 	maxCameras               = 4096
@@ -86,16 +87,18 @@ type Camera struct {
 	Standby bool
 	// JPEGQuality is that of the frames that ingest publishes.
 	JPEGQuality int
-	TLS         TLS
-	Labels      map[string]string
-	Enabled     bool
+	// TraceRatio is the share of frames whose trace is exported; those that are slow or fail are exported besides.
+	TraceRatio float64
+	TLS        TLS
+	Labels     map[string]string
+	Enabled    bool
 }
 
 // DefaultCamera is a camera whose settings are all left out.
 func DefaultCamera() Camera {
 	return Camera{
 		FPS: 10, Delivery: streams.Freshest, MaxAge: 2 * time.Second, Transport: TransportAuto,
-		Priority: 5, StallAfter: 2 * time.Second, JPEGQuality: 85, Enabled: true,
+		Priority: 5, StallAfter: 2 * time.Second, JPEGQuality: 85, TraceRatio: defaultTraceRatio, Enabled: true,
 	}
 }
 
@@ -153,6 +156,9 @@ func (c Camera) findings() []finding {
 	f.within("priority", c.Priority, minPriority, maxPriority)
 	f.duration("stall_after", c.StallAfter, minStall, maxStall)
 	f.within("jpeg_quality", c.JPEGQuality, minQuality, maxQuality)
+	if !(c.TraceRatio >= 0 && c.TraceRatio <= 1) {
+		f.number("trace_ratio", ratioText(c.TraceRatio), traceHint)
+	}
 	if c.TLS.CA != "" && c.TLS.Insecure {
 		f.text("tls", "", "is given a ca and insecure", "keep one: insecure accepts any certificate")
 	}
@@ -171,6 +177,7 @@ var (
 const (
 	fpsHint    = "write 0.1 to 120, or all for every frame that the camera sends"
 	roiHint    = "write [left, top, right, bottom] as shares of the picture, 0 to 1, with left < right and top < bottom"
+	traceHint  = "write 0 to 1, as in 0.01 for one frame in a hundred"
 	maxAgeHint = "leave it out: every_frame keeps frames however old they are"
 )
 
@@ -263,6 +270,8 @@ func short(d time.Duration) string {
 	}
 	return s
 }
+
+func ratioText(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func roiText(r frame.ROI) string {
 	if r.Whole() {

@@ -55,6 +55,7 @@ func samplingKeys() []key {
 		{name: "roi", def: "all", allowed: "4 shares, 0 to 1", example: "[0.2, 0, 1, 0.8]", doc: "left, top, right and bottom of the part of the picture that models see", read: readROI, text: func(c Camera) string { return roiText(c.ROI) }},
 		{name: "priority", def: "5", allowed: "1 to 10", example: "8", doc: "who gets capacity when it is short; 10 is the most important", read: integer(func(d *draft, v int) { d.Priority = v }), text: func(c Camera) string { return decimal(c.Priority) }},
 		{name: "jpeg_quality", def: "85", allowed: "50 to 100", example: "95", doc: "of the frames that travel", read: integer(func(d *draft, v int) { d.JPEGQuality = v }), text: func(c Camera) string { return decimal(c.JPEGQuality) }},
+		{name: "trace_ratio", def: "0.01", allowed: "0 to 1", example: "0.1", doc: "share of frames whose trace is exported (docs/observability.md)", read: readRatio, text: func(c Camera) string { return ratioText(c.TraceRatio) }},
 	}
 }
 

@@ -172,6 +172,18 @@ func readFPS(r *reader, v node) (set, bool) {
 	return func(d *draft) { d.FPS = Rate(n) }, ok && n != 0
 }
 
+func readRatio(r *reader, v node) (set, bool) {
+	s, ok := r.scalar(v, traceHint)
+	if !ok {
+		return nil, false
+	}
+	n, ok := parseNumber(s.String())
+	if !ok {
+		r.Add(v.Line, v.path, r.quote(s)+" is not a number", traceHint)
+	}
+	return func(d *draft) { d.TraceRatio = n }, ok
+}
+
 func readROI(r *reader, v node) (set, bool) {
 	if strictyaml.Refused(v.Node) {
 		return nil, false

@@ -30,6 +30,7 @@ type record struct {
 	StallAfter  duration          `json:"stall_after"`
 	Standby     bool              `json:"standby,omitempty"`
 	JPEGQuality int               `json:"jpeg_quality"`
+	TraceRatio  *float64          `json:"trace_ratio,omitempty"` // nil is the default
 	TLS         TLS               `json:"tls,omitzero"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Enabled     bool              `json:"enabled"`
@@ -37,7 +38,7 @@ type record struct {
 
 var recordKeys = []string{
 	"name", "url", "url_shown", "models", "fps", "delivery", "max_age", "transport", "roi", "priority", "stall_after",
-	"standby", "jpeg_quality", "tls", "labels", "enabled",
+	"standby", "jpeg_quality", "trace_ratio", "tls", "labels", "enabled",
 }
 
 func (c Camera) record(reveal bool) record {
@@ -48,6 +49,9 @@ func (c Camera) record(reveal bool) record {
 	}
 	if reveal {
 		r.URL, r.URLShown = c.URL.Reveal(), c.URL.String()
+	}
+	if c.TraceRatio != defaultTraceRatio {
+		r.TraceRatio = &c.TraceRatio
 	}
 	if c.ROI != (frame.ROI{}) {
 		r.ROI = &c.ROI
@@ -60,6 +64,9 @@ func (r record) camera() (Camera, error) {
 		Name: r.Name, Models: r.Models, FPS: Rate(r.FPS), Delivery: r.Delivery, MaxAge: time.Duration(r.MaxAge),
 		Transport: r.Transport, Priority: r.Priority, StallAfter: time.Duration(r.StallAfter), Standby: r.Standby, JPEGQuality: r.JPEGQuality,
 		TLS: r.TLS, Labels: r.Labels, Enabled: r.Enabled,
+	}
+	if c.TraceRatio = defaultTraceRatio; r.TraceRatio != nil {
+		c.TraceRatio = *r.TraceRatio
 	}
 	if r.ROI != nil {
 		c.ROI = *r.ROI

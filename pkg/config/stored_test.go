@@ -74,7 +74,7 @@ func TestStoredDefaults(t *testing.T) {
 func TestStoredErrors(t *testing.T) {
 	t.Parallel()
 	const head = `{"name":"a","url":"rtsp://u:hunter2@h/x","models":["person"]`
-	const keys = "name, url, url_shown, models, fps, delivery, max_age, transport, roi, priority, stall_after, standby, jpeg_quality, tls, labels, enabled"
+	const keys = "name, url, url_shown, models, fps, delivery, max_age, transport, roi, priority, stall_after, standby, jpeg_quality, trace_ratio, tls, labels, enabled"
 	for _, c := range []struct{ data, want string }{
 		{``, "is not a JSON object"},
 		{`[]`, "is not a JSON object"},

@@ -53,6 +53,9 @@ type Auditor struct {
 	// what is unexplained was looked up, and looked at twice: a fate that was late because the broker was away is no
 	// alarm. It must not block for long.
 	OnLost func(Line)
+	// OnBooks, when set, gets the books after every look. Lost is what was told of, so that what is late is not called lost. It
+	// must not block, nor keep the slice.
+	OnBooks func([]Line)
 
 	js     jetstream.JetStream
 	log    *slog.Logger
@@ -206,8 +209,15 @@ func (a *Auditor) evaluate(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	a.fold.books.learn(questions, answers, now)
-	news := a.newlyLost(a.fold.books.Lines(now, held))
+	lines := a.fold.books.Lines(now, held)
+	news := a.newlyLost(lines)
+	for i, l := range lines {
+		lines[i].Lost = a.fold.books.cameras[l.Camera].told[l.Model]
+	}
 	a.mu.Unlock()
+	if a.OnBooks != nil {
+		a.OnBooks(lines)
+	}
 	for _, l := range news {
 		if a.OnLost != nil {
 			a.OnLost(l)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	otel "go.opentelemetry.io/otel/trace"
 
 	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/predictions"
@@ -41,6 +42,23 @@ func ExampleClient_Subscribe() {
 		}
 	}
 }
+
+func ExampleContext() {
+	var client *predictions.Client // as in the example of Subscribe
+	ctx := context.Background()
+	var tracer otel.Tracer // of your TracerProvider
+
+	for m, err := range client.Subscribe(ctx, predictions.Filter{Camera: "door"}) {
+		if err != nil {
+			continue
+		}
+		ctx, span := tracer.Start(predictions.Context(ctx, m), "open the door")
+		openTheDoor(ctx, m)
+		span.End()
+	}
+}
+
+func openTheDoor(context.Context, predictions.Message) {}
 
 func ExampleClient_Durable() {
 	var client *predictions.Client // as in the example of Subscribe

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -97,7 +98,12 @@ type Config struct {
 	Member Membership
 	// Strikes is where it is noted which suspects were begun (bucket STRIKES), so that a message is not taken for a killer
 	// because of what befell others. Without it deliveries alone count.
-	Strikes    jetstream.JetStream
+	Strikes jetstream.JetStream
+	// Telemetry counts, times and traces what the stage does. Nil does not.
+	Telemetry *telemetry.Telemetry
+	// BatchSpan is the name of the span of a handler's work on a batch, "infer batch". Without it the handler works in the span
+	// of its message.
+	BatchSpan  string
 	Log        *slog.Logger
 	Quarantine func(Message) string // subject of the DLQ copy
 	// Version is what handles messages, such as a model and its version: it is said of what is quarantined.

@@ -65,6 +65,8 @@ func (s *Stage) call(ctx context.Context, batch []*item) (results []Result, err 
 		in[i] = it.msg // a copy: who hands the message back may be reading it
 		in[i].Queued = time.Since(it.msg.Stored)
 	}
+	ctx, began := s.measure.begin(ctx, batch, in)
+	defer func() { began(err) }()
 	watch := s.watch(ctx, batch)
 	defer func() {
 		if p := recover(); p != nil {

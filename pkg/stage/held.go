@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sightline-dev/sightline/pkg/fleet"
 )
@@ -24,8 +25,9 @@ type item struct {
 	strikes   int           // of a suspect: with this attempt; 0 when they are not known
 
 	mu    sync.Mutex
-	begun bool // no longer waiting for a handler
-	over  bool // somebody has settled it, or is about to
+	begun bool       // no longer waiting for a handler
+	over  bool       // somebody has settled it, or is about to
+	span  trace.Span // of its processing, from when a handler got it; nil before, and when nobody wants it
 }
 
 // begin reports whether the message may be worked on: it may have been handed back while it waited.

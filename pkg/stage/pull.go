@@ -129,6 +129,9 @@ func (s *Stage) accept(ctx context.Context, raw jetstream.Msg, release func()) {
 		it.settled = make(chan struct{})
 	}
 	s.taken.Add(1)
+	if it.delivered > 1 {
+		s.measure.redeliveries.Inc()
+	}
 	s.cfg.Observer.Taken(it.msg)
 	switch {
 	case !s.held.add(it):

@@ -17,6 +17,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -61,8 +62,10 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 	defer s.makeRoom(it)()
 	err := r.Err
 	if err == nil {
+		began := time.Now()
 		if err = s.publish(ctx, it, r.Outputs); err == nil {
 			s.done.Add(1)
+			s.measure.done(it, time.Since(began))
 			s.pressure.forget(it.msg)
 			s.cfg.Observer.Done(it.msg, r.Outputs)
 			s.ack(ctx, it)
@@ -81,6 +84,7 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 	switch {
 	case dropped:
 		s.dropped.Add(1)
+		s.measure.drop(it, drop.fate, drop.reason)
 		s.pressure.forget(it.msg)
 		s.cfg.Observer.Dropped(it.msg, drop.fate, drop.reason)
 		s.ack(ctx, it)
@@ -89,6 +93,7 @@ func (s *Stage) settle(ctx context.Context, it *item, r Result) {
 	case poison || s.exhausted(it) || errors.Is(err, ErrHung) && it.msg.Attempt >= maxHangs:
 		s.quarantine(ctx, it, err)
 	default:
+		s.measure.failed(it, err)
 		s.nak(it, retryDelay(err, it.msg.Attempt))
 	}
 }
@@ -125,7 +130,10 @@ func (s *Stage) publish(ctx context.Context, it *item, outputs []Output) error {
 		h := make(nats.Header, len(o.Header)+1) // the handler may use its header for more than one output
 		maps.Copy(h, o.Header)
 		h[jetstream.MsgIDHeader] = []string{o.ID}
-		if err := s.store(ctx, it, &nats.Msg{Subject: o.Subject, Header: h, Data: o.Data}); err != nil {
+		send := s.measure.send(ctx, it, o, h)
+		err := s.store(ctx, it, &nats.Msg{Subject: o.Subject, Header: h, Data: o.Data})
+		send(err)
+		if err != nil {
 			return err
 		}
 	}
@@ -140,16 +148,20 @@ var errTaken = errors.New("taken away")
 func (s *Stage) store(ctx context.Context, it *item, msg *nats.Msg) error {
 	for wait := publishRetry; ; wait = min(2*wait, publishRetryTo) {
 		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
-		_, err := s.cfg.Publisher.PublishMsg(attempt, msg)
+		ack, err := s.cfg.Publisher.PublishMsg(attempt, msg)
 		cancel()
 		switch {
 		case err == nil:
+			if ack != nil && ack.Duplicate {
+				s.measure.duplicates.Inc()
+			}
 			return nil
 		case subjectFull(err):
 			return fmt.Errorf("publish %s: %w", msg.Subject, errSubjectFull)
 		case streams.Hopeless(err):
 			return Poison(fmt.Errorf("publish %s: %d bytes: %w", msg.Subject, len(msg.Data), err))
 		}
+		s.measure.publishErrors.Inc()
 		if s.publishErrors.Add(1)%20 == 1 {
 			s.cfg.Log.WarnContext(ctx, "cannot publish, trying again", slog.String("stage", s.cfg.Name), slog.String("subject", msg.Subject), slog.Any("error", err))
 		}
@@ -163,6 +175,7 @@ func (s *Stage) store(ctx context.Context, it *item, msg *nats.Msg) error {
 }
 
 func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {
+	s.measure.condemn(ctx, it, reason)
 	h := make(nats.Header, len(it.msg.Header)+5)
 	maps.Copy(h, it.msg.Header)
 	h[HeaderReason] = []string{short(reason.Error())}
@@ -190,6 +203,7 @@ func (s *Stage) quarantine(ctx context.Context, it *item, reason error) {
 		return
 	}
 	s.quarantined.Add(1)
+	s.measure.drop(it, ledger.Quarantined, reasonHandler)
 	s.cfg.Observer.Dropped(it.msg, ledger.Quarantined, s.cfg.Name)
 	s.finish(it, func(m jetstream.Msg) error { return m.TermWithReason("quarantined") }) // a redelivery is quarantined again, under the same id
 }
@@ -230,6 +244,7 @@ func (s *Stage) nak(it *item, delay time.Duration) {
 		return m.NakWithDelay(delay)
 	}) {
 		s.retried.Add(1)
+		s.measure.returned(it, telemetry.OutcomeRetried)
 		s.cfg.Observer.Returned(it.msg)
 	}
 }
@@ -242,6 +257,7 @@ func (s *Stage) Abandon() {
 	for _, it := range s.held.all() {
 		if s.finish(it, func(jetstream.Msg) error { return nil }) {
 			s.abandoned.Add(1)
+			s.measure.returned(it, telemetry.OutcomeAbandoned)
 			s.cfg.Observer.Returned(it.msg)
 		}
 	}

@@ -21,6 +21,7 @@ type Stage struct {
 	alone    alone
 	strikes  strikes
 	hangs    hangs
+	measure  *measure
 	pulled   chan struct{} // closed when no message will come any more
 
 	settling sync.WaitGroup // messages whose fate is being written down
@@ -39,6 +40,7 @@ func New(cfg Config, h Handler) *Stage {
 		held:  held{items: map[*item]struct{}{}, pace: make(chan time.Duration, 1), beat: beatEvery},
 		queue: make(chan *item, cfg.MaxInFlight*max(len(cfg.Sources), 1)),
 		alone: alone{next: make(chan *item), wake: make(chan struct{}, 1)}, strikes: strikes{js: cfg.Strikes}, pulled: make(chan struct{}),
+		measure: newMeasure(cfg),
 	}
 }
 
@@ -96,6 +98,7 @@ func (s *Stage) run(ctx, work context.Context) {
 	defer stopBeat()
 	alive.Go(func() { s.held.keepAlive(beat) })
 	defer s.cfg.Member.Hold(s)()
+	defer s.measure.cameras.Close()
 	for _, bind := range s.cfg.Sources {
 		pulls.Go(func() { s.pull(ctx, work, bind) })
 	}

@@ -30,6 +30,12 @@ func (e *retryError) Unwrap() error  { return e.err }
 // Drop ends a message without outputs. The fate is ledger.Expired or ledger.Superseded; the reason is a label.
 func Drop(fate ledger.Mark, reason string) error { return &dropError{fate, reason} }
 
+// IsDrop reports whether err ends a message without outputs, as [Drop] does.
+func IsDrop(err error) bool {
+	_, drop := errors.AsType[*dropError](err)
+	return drop
+}
+
 // Poison quarantines a message at once: trying again would not help.
 func Poison(err error) error { return &poisonError{err} }
 

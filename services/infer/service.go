@@ -15,11 +15,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/stage"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -49,7 +51,9 @@ type Deps struct {
 	Member *fleet.Member
 	// Stuck is told that runs do not end: only the end of the process helps. May be nil.
 	Stuck func(error)
-	Log   *slog.Logger
+	// Telemetry counts and traces; nil does not.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // Service joins the work group of every model in the bucket MODELS, and follows it: a new version is loaded and checked
@@ -60,6 +64,9 @@ type Service struct {
 
 	reporter *ledger.Reporter
 	events   *events.Publisher
+
+	conditions *conditions.View // what is wrong with cameras
+	refused    *telemetry.Set
 
 	told map[string]string // why a model was refused last; of Run's goroutine
 
@@ -80,6 +87,7 @@ func NewService(cfg Config, deps Deps) *Service {
 		cfg: cfg, deps: deps, serving: map[*stage.Stage]fleet.Lane{},
 		reporter: ledger.NewReporter(deps.JS, "infer", cfg.Instance),
 		events:   events.NewPublisher(deps.JS, cfg.Instance),
+		refused:  deps.Telemetry.Set(),
 		told:     map[string]string{},
 		status:   map[string]error{}, changed: make(chan struct{}),
 	}
@@ -145,6 +153,12 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("infer: %w", err)
 	}
+	// Until the last answer is given.
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	if s.conditions, err = conditions.Follow(following, s.deps.JS, s.deps.Log); err != nil {
+		return fmt.Errorf("infer: %w", err)
+	}
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, atWork sync.WaitGroup
@@ -206,6 +220,7 @@ func (s *Service) reconcile(ctx context.Context, want map[string]catalog.Entry[c
 		if err != nil {
 			if ctx.Err() == nil {
 				failed = true
+				s.refused.Counter(telemetry.ModelsRefused, name).Inc()
 				if old == nil { // else the old version goes on serving
 					s.setStatus(name, err)
 				}
@@ -250,10 +265,12 @@ func (s *Service) load(ctx context.Context, want catalog.Model) (*Model, error) 
 // serve works for one model until ctx ends.
 func (s *Service) serve(ctx context.Context, m *Model) {
 	a := m.Artifact()
-	w := &worker{model: m, now: time.Now}
+	measured := newMeasure(s.deps.Telemetry, a.Name, strconv.Itoa(a.Version), streams.LaneStable)
+	defer measured.close()
+	w := &worker{model: m, now: time.Now, measure: measured, reasons: func(camera string) []string { return s.conditions.Of(camera, a.Name) }}
 	cfg := stage.Config{
 		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS, Strikes: s.deps.JS,
-		Observer: books{s.reporter, a.Name}, Log: s.deps.Log,
+		Observer: books{s.reporter, a.Name, measured}, Telemetry: s.deps.Telemetry, BatchSpan: "infer batch", Log: s.deps.Log,
 		Quarantine: func(m stage.Message) string { return streams.DLQSubject("infer", streams.LastToken(m.Subject)) },
 		Workers:    s.cfg.Workers, MaxBatch: a.Declaration.MaxBatchSize, MaxQueueDelay: a.Declaration.MaxQueueDelay(),
 		MaxInFlight: 2*s.cfg.Workers + a.Declaration.MaxBatchSize, Timeout: runTimeout, Stuck: s.deps.Stuck,

@@ -24,8 +24,11 @@ const misfitDelay = 500 * time.Millisecond
 
 // worker answers the tensors of one model. It is a stage's handler: it never sees an acknowledgement.
 type worker struct {
-	model *Model
-	now   func() time.Time
+	model   *Model
+	now     func() time.Time
+	measure *measure // nil: nobody wants it
+	// reasons say why this model's answers about a camera cannot be trusted as usual; nil is never.
+	reasons func(camera string) []string
 }
 
 // handle answers a batch. What is too late leaves before the batch is run; what cannot be read is quarantined; a failed run
@@ -38,6 +41,7 @@ func (w *worker) handle(ctx context.Context, batch []stage.Message) ([]stage.Res
 	for i, m := range batch {
 		t, err := w.accept(m)
 		if err != nil {
+			w.measure.refused(err)
 			results[i].Err = err
 			continue
 		}
@@ -53,12 +57,15 @@ func (w *worker) handle(ctx context.Context, batch []stage.Message) ([]stage.Res
 	start := w.now()
 	answers, err := w.model.Infer(ctx, tensors)
 	took := w.now().Sub(start)
+	w.measure.ran(took, len(tensors))
 	items, partial := errors.AsType[*ItemErrors](err)
 	if err != nil && !partial {
+		w.measure.failed(err, len(tensors))
 		return nil, err
 	}
 	for k, i := range which {
 		if partial && items.Errs[k] != nil {
+			w.measure.failed(items.Errs[k], 1)
 			results[i].Err = items.Errs[k]
 			continue
 		}
@@ -84,13 +91,16 @@ func (w *worker) accept(m stage.Message) (frame.Tensor, error) {
 	return t, nil
 }
 
+// errMisfit says that a tensor was made for another version of the model.
+var errMisfit = errors.New("misfit")
+
 // misfit is the verdict on a tensor that was made for another version of the model, while one replaces the other. A live one
 // makes way for the next; one of an every_frame camera comes back, and is kept in DLQ when no worker fits it.
 func (w *worker) misfit(t frame.Tensor, in model.Input) error {
 	if !t.Deadline.IsZero() {
-		return stage.Drop(ledger.Superseded, "model_changed")
+		return fmt.Errorf("%w: %w", errMisfit, stage.Drop(ledger.Superseded, "model_changed"))
 	}
-	return stage.RetryIn(misfitDelay, fmt.Errorf("tensor is %dx%dx%d %s, %s wants %dx%dx%d %s", t.Height, t.Width, t.Channels, t.Color,
+	return stage.RetryIn(misfitDelay, fmt.Errorf("%w: tensor is %dx%dx%d %s, %s wants %dx%dx%d %s", errMisfit, t.Height, t.Width, t.Channels, t.Color,
 		w.model.Artifact().Name, in.Height, in.Width, in.Color.Channels(), in.Color))
 }
 
@@ -104,10 +114,15 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 		Frame: t.Name.String(), CapturedAt: t.Captured.UTC(), PredictedAt: now.UTC(),
 		Image:      &predictions.Image{Width: t.SourceW, Height: t.SourceH},
 		Detections: make([]predictions.Detection, len(r.Detections)),
-		Quality:    quality(t.Quality), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
+		Quality:    quality(t), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
 	}
 	if t.Status != "" {
 		p.Status = predictions.Status(t.Status)
+	}
+	if w.reasons != nil {
+		if p.Reasons = w.reasons(t.Name.Camera); len(p.Reasons) > 0 {
+			p.Status = predictions.StatusDegraded
+		}
 	}
 	for i, d := range r.Detections {
 		p.Detections[i] = predictions.Detection{Class: d.Class, ClassID: d.ClassID, Score: round(float64(d.Score), 1e4)}
@@ -126,6 +141,7 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 	if t.Trace != "" {
 		h[frame.HeaderTrace] = []string{t.Trace}
 	}
+	w.measure.answered(p.Detections)
 	return stage.Output{
 		Subject: streams.PredictionSubject(a.Name, t.Name.Camera),
 		ID:      p.ID(), Header: h, Data: data,
@@ -135,10 +151,11 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 // round keeps what is measured: 4 digits of a score, hundredths of a pixel.
 func round(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
-func quality(q frame.Quality) *predictions.Quality {
+func quality(t frame.Tensor) *predictions.Quality {
+	q := t.Quality
 	return &predictions.Quality{
 		Luma: q.Luma, Contrast: q.Contrast, Sharpness: q.Sharpness, Saturation: q.Saturation,
-		PerceptualHash: fmt.Sprintf("%016x", q.Hash),
+		PerceptualHash: fmt.Sprintf("%016x", q.Hash), TemporalDifference: t.TemporalDifference,
 	}
 }
 
@@ -157,6 +174,7 @@ func timings(t frame.Tensor, queued, took time.Duration, now time.Time) map[stri
 type books struct {
 	reporter *ledger.Reporter
 	model    string
+	measure  *measure
 }
 
 func (b books) mark(m stage.Message, mark ledger.Mark, reason string) {
@@ -167,8 +185,12 @@ func (b books) mark(m stage.Message, mark ledger.Mark, reason string) {
 	}
 }
 
-func (b books) Taken(m stage.Message)                  { b.mark(m, ledger.Taken, "") }
-func (b books) Done(m stage.Message, _ []stage.Output) { b.mark(m, ledger.Predicted, "") }
+func (b books) Taken(m stage.Message) { b.mark(m, ledger.Taken, "") }
+func (b books) Done(m stage.Message, _ []stage.Output) {
+	b.mark(m, ledger.Predicted, "")
+	b.measure.predicted(streams.LastToken(m.Subject))
+}
+
 func (b books) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 	b.mark(m, fate, reason)
 }

@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/events"
@@ -15,6 +18,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -40,6 +44,8 @@ type camera struct {
 	gaps   *gapTeller
 	share  func() float64 // of its pictures that are wanted at this moment
 
+	measure *cameraMeasure
+
 	mu       sync.Mutex
 	epoch    uint64
 	seq      uint64 // of the last frame of this epoch
@@ -49,8 +55,12 @@ type camera struct {
 	ended    bool
 
 	sampler *sampler
-	size    int  // of the last JPEG, to size the next buffer
-	failing bool // pictures cannot be coded
+	motion  motion
+	claims  claims
+	stats   func() Stats // of the session that is captured
+	renewed atomic.Bool  // another epoch has begun
+	size    int          // of the last JPEG, to size the next buffer
+	failing bool         // pictures cannot be coded
 	seen    time.Time
 
 	refusal string // what was told of frames that no stream takes
@@ -67,9 +77,10 @@ func (c *camera) begin(t *tenure) {
 		c.outbox.close()
 	}
 	c.epoch, c.seq = t.lease.Epoch, 0
-	c.outbox = newOutbox(c.js, c.marks, c.cfg.Delivery, t.Await, c.onRefused)
+	c.outbox = newOutbox(c.js, c.marks, c.measure, c.cfg.Delivery, t.Await, c.onRefused)
 	c.outboxes = append(c.outboxes, c.outbox)
 	c.tellRoute()
+	c.renewed.Store(true)
 	select {
 	case c.more <- struct{}{}:
 	default:
@@ -115,9 +126,11 @@ func (c *camera) run(ctx context.Context, f *feed) {
 	var sending sync.WaitGroup
 	sending.Go(func() { c.send(abandon) })
 	sending.Go(func() { c.repeatRoute(captured) })
+	c.stats, c.claims.tell = f.session.Stats, c.tellClaim
 	f.attach(c)
 	<-ctx.Done()
 	f.close()
+	c.claims.end()
 	stopCaptured()
 	c.end()
 	left := flushTimeout
@@ -165,8 +178,14 @@ func (c *camera) lastPicture(otherwise time.Time) time.Time {
 
 // onPicture names, scales and codes a picture that is wanted. From here on it has a fate.
 func (c *camera) onPicture(p Picture) {
+	share := c.share()
+	c.measure.picture(p.Received(), c.seen, share)
 	c.seen = p.Received()
-	c.sampler.lower(c.share())
+	if c.renewed.Swap(false) {
+		c.claims.again()
+	}
+	c.claims.picture(p.PTS(), p.Received(), c.stats)
+	c.sampler.lower(share)
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
 	}
@@ -194,15 +213,23 @@ func (c *camera) onPicture(p Picture) {
 	c.seq++
 	facts := frame.Facts{
 		Name:     frame.Name{Camera: c.cfg.Name, Epoch: c.epoch, Seq: c.seq},
-		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models, Trace: newTrace(),
+		Captured: p.Received(), SourceW: width, SourceH: height, ROI: c.cfg.ROI, Models: c.cfg.Models,
 	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
 	}
+	if diff, ok := c.motion.difference(p); ok {
+		facts.TemporalDifference = &diff
+	}
 	if c.sampler.lowered() {
 		facts.Status = string(predictions.StatusDegraded)
 	}
-	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg})
+	ctx, span := c.measure.capture(facts)
+	if facts.Trace = telemetry.Header(span); facts.Trace == "" {
+		facts.Trace = newTrace()
+	}
+	c.outbox.put(outgoing{facts: facts, received: p.Received(), jpeg: jpeg, trace: trace.SpanContextFromContext(ctx), queued: time.Now()})
+	span.End()
 }
 
 // onRefused tells once for each reason why frames are not accepted.
@@ -223,6 +250,7 @@ func (c *camera) onState(s State) {
 		Area: "camera", Kind: "state", Name: c.cfg.Name, At: s.At, State: string(s.Phase), Cause: string(s.Cause), Detail: s.Detail,
 		Facts: c.epochFact(),
 	})
+	c.measure.up.SetBool(s.Phase == PhaseLive)
 	switch s.Phase {
 	case PhaseDown:
 		c.gaps.down(s.Cause, c.lastPicture(s.At))

@@ -100,10 +100,12 @@ func (c *connection) decode(ctx context.Context) error {
 		case err != nil:
 			c.lastError = err
 			c.count(func(st *Stats) { st.DecodeErrors++ })
+			c.s.cfg.OnDamage()
 			c.lose()
 		case pic == nil:
 		case pic.Damaged():
 			c.count(func(st *Stats) { st.Decoded++; st.Damaged++ })
+			c.s.cfg.OnDamage()
 			c.lose()
 		default:
 			c.handOn(pic)

@@ -47,7 +47,9 @@ func (s *Service) open(ctx context.Context, cfg config.Camera, reserved bool) (*
 	f := &feed{camera: cfg, ctx: ctx, stop: stop, done: make(chan struct{}), began: time.Now()}
 	f.session, err = NewSession(SessionConfig{
 		Source: source, NewDecoder: s.deps.NewDecoder, OnPicture: f.onPicture, OnState: f.onState,
-		Redactor: NewRedactor(cfg.URL.Reveal()), StallTimeout: cfg.StallAfter, Held: !reserved,
+		OnFailure: func(c Cause) { f.count(func(m *cameraMeasure) { m.reconnect(c) }) },
+		OnDamage:  func() { f.count(func(m *cameraMeasure) { m.damaged.Inc() }) },
+		Redactor:  NewRedactor(cfg.URL.Reveal()), StallTimeout: cfg.StallAfter, Held: !reserved,
 	})
 	if err != nil {
 		stop()
@@ -116,6 +118,15 @@ func (f *feed) onState(s State) {
 	if f.owner != nil && s.Phase != PhaseLive {
 		f.told = true
 		f.owner.onState(s)
+	}
+}
+
+// count counts for the camera, once there is one.
+func (f *feed) count(do func(*cameraMeasure)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.owner != nil {
+		do(f.owner.measure)
 	}
 }
 

@@ -155,6 +155,7 @@ func (s *Service) hold(ctx context.Context, cfg config.Camera, t *tenure, predec
 	defer giveBack()
 
 	c := s.newCamera(cfg, models, gaps)
+	defer c.measure.close()
 	c.begin(t)
 	gaps.begin(t.Await)
 	s.tellLease(cfg.Name, leaseAcquired, "", t)
@@ -196,8 +197,8 @@ func (s *Service) carryOn(ctx context.Context, cfg config.Camera, warm *feed, si
 func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps *gapTeller) *camera {
 	return &camera{
 		cfg: cfg, models: models, js: s.frames, marks: s.marks, events: s.events, gaps: gaps,
-		share: shareOf(s.sampling, cfg),
-		more:  make(chan struct{}, 1),
+		share: shareOf(s.sampling, cfg), measure: s.measure.camera(cfg),
+		more: make(chan struct{}, 1),
 	}
 }
 

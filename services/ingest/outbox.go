@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/frame"
@@ -40,6 +41,8 @@ type outgoing struct {
 	facts    frame.Facts
 	received time.Time
 	jpeg     []byte
+	trace    trace.SpanContext // of its capture; not valid when nobody wants it
+	queued   time.Time
 }
 
 // permit says whether what was captured at a time may be published; see tenure.Await.
@@ -50,6 +53,7 @@ type permit func(ctx context.Context, captured time.Time) error
 type outbox struct {
 	js       Publisher
 	marks    *ledger.Reporter
+	measure  *cameraMeasure
 	delivery streams.Delivery
 	permit   permit
 	refused  func(error) // a frame that no stream will ever take
@@ -61,9 +65,9 @@ type outbox struct {
 	closed chan struct{} // no more frames come
 }
 
-func newOutbox(js Publisher, marks *ledger.Reporter, d streams.Delivery, p permit, refused func(error)) *outbox {
+func newOutbox(js Publisher, marks *ledger.Reporter, m *cameraMeasure, d streams.Delivery, p permit, refused func(error)) *outbox {
 	return &outbox{
-		js: js, marks: marks, delivery: d, permit: p, refused: refused,
+		js: js, marks: marks, measure: m, delivery: d, permit: p, refused: refused,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 }
@@ -74,6 +78,7 @@ func (o *outbox) close() { close(o.closed) }
 // put queues a frame. What no longer fits is superseded: the oldest goes first.
 func (o *outbox) put(f outgoing) {
 	o.marks.Add(f.facts.Name, ledger.Captured, "", "")
+	o.measure.captured.Inc()
 	o.mu.Lock()
 	o.frames = append(o.frames, f)
 	o.bytes += len(f.jpeg)
@@ -81,18 +86,25 @@ func (o *outbox) put(f outgoing) {
 	if o.delivery == streams.EveryFrame {
 		limit = everyBacklog
 	}
-	var out []frame.Name
+	var out []outgoing
 	for len(o.frames) > limit || (o.bytes > limitBytes && len(o.frames) > 1) {
-		out = append(out, o.frames[0].facts.Name)
+		out = append(out, o.frames[0])
 		o.bytes -= len(o.frames[0].jpeg)
 		o.frames[0] = outgoing{}
 		o.frames = o.frames[1:]
 	}
 	o.mu.Unlock()
-	for _, n := range out {
-		o.marks.Add(n, ledger.Superseded, "", "ingest_backlog")
+	o.measure.wait(1 - len(out))
+	for _, f := range out {
+		o.drop(f, ledger.Superseded, "ingest_backlog")
 	}
 	o.signal()
+}
+
+// drop gives a frame that is not published its fate.
+func (o *outbox) drop(f outgoing, fate ledger.Mark, reason string) {
+	o.marks.Add(f.facts.Name, fate, "", reason)
+	o.measure.drop(f, fate, reason)
 }
 
 func (o *outbox) signal() {
@@ -113,6 +125,7 @@ func (o *outbox) next() (outgoing, bool) {
 	o.frames[0] = outgoing{}
 	o.frames = o.frames[1:]
 	o.bytes -= len(f.jpeg)
+	o.measure.wait(-1)
 	return f, true
 }
 
@@ -143,6 +156,9 @@ func (o *outbox) run(ctx context.Context) {
 // send publishes one frame, however long the broker is away, unless its time passes or the camera was taken over before.
 func (o *outbox) send(ctx context.Context, f outgoing) {
 	msg := o.message(f)
+	sent := o.measure.send(ctx, f, msg)
+	var failed error
+	defer func() { sent(failed) }()
 	timeout := livePublishTimeout
 	if o.delivery == streams.EveryFrame {
 		timeout = everyPublishTimeout
@@ -151,24 +167,29 @@ func (o *outbox) send(ctx context.Context, f outgoing) {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
 		err := o.permit(attempt, f.received)
 		if err == nil {
-			_, err = o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0))
+			var ack *jetstream.PubAck
+			if ack, err = o.js.PublishMsg(attempt, msg, jetstream.WithRetryAttempts(0)); err == nil {
+				o.measure.stored(ack)
+			}
 		}
 		cancel()
+		failed = err
 		switch {
 		case err == nil:
 			o.marks.Add(f.facts.Name, ledger.Published, "", "")
 			return
 		case errors.Is(err, errOldEpoch):
-			o.marks.Add(f.facts.Name, ledger.Superseded, "", reasonOldEpoch)
+			o.drop(f, ledger.Superseded, reasonOldEpoch)
 			return
 		case streams.Hopeless(err): // those behind it must not wait for it
-			o.marks.Add(f.facts.Name, ledger.Superseded, "", "refused_by_broker")
+			o.drop(f, ledger.Superseded, "refused_by_broker")
 			o.refused(fmt.Errorf("publish a frame of %d bytes: %w", len(msg.Data), err))
 			return
 		case ctx.Err() != nil || o.giveUp(f):
 			o.account(f)
 			return
 		}
+		o.measure.service.publishErrors.Inc()
 		clock.Pause(ctx, pause)
 	}
 }
@@ -186,9 +207,9 @@ func (o *outbox) giveUp(f outgoing) bool {
 func (o *outbox) account(f outgoing) {
 	switch {
 	case !f.facts.Deadline.IsZero() && time.Now().After(f.facts.Deadline):
-		o.marks.Add(f.facts.Name, ledger.Expired, "", "broker_away")
+		o.drop(f, ledger.Expired, "broker_away")
 	default:
-		o.marks.Add(f.facts.Name, ledger.Superseded, "", "broker_away")
+		o.drop(f, ledger.Superseded, "broker_away")
 	}
 }
 

@@ -42,6 +42,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/sampling"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -68,7 +69,9 @@ type Deps struct {
 	Fleet *fleet.View
 	// Member is this process's place in the fleet, which tells the others how many cameras it can take. Nil is none.
 	Member *fleet.Member
-	Log    *slog.Logger
+	// Telemetry counts and traces; nil does not.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // Service captures every camera of the bucket CAMERAS that it gets the lease of.
@@ -84,6 +87,7 @@ type Service struct {
 	sampling *sampling.View
 	leases   jetstream.KeyValue
 	holders  *lease.View
+	measure  *measure
 
 	following atomic.Bool // it knows its cameras
 	leaving   atomic.Bool
@@ -101,7 +105,7 @@ func NewService(cfg Config, deps Deps) *Service {
 	s := &Service{
 		cfg: cfg, deps: deps, frames: broker.NewFailover(deps.JS),
 		marks: ledger.NewReporter(deps.JS, "ingest", cfg.Instance), events: events.NewPublisher(deps.JS, cfg.Instance),
-		warm: map[string]*feed{},
+		warm: map[string]*feed{}, measure: newMeasure(deps.Telemetry),
 	}
 	if deps.Member != nil {
 		deps.Member.Describe(s.describe)

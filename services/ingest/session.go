@@ -37,6 +37,10 @@ type SessionConfig struct {
 	// Run; while they work, access units queue up.
 	OnPicture func(Picture)
 	OnState   func(State)
+	// OnFailure gets the cause of every connection that failed, OnDamage is called for every access unit that came to nothing.
+	// The goroutine of Run calls them.
+	OnFailure func(Cause)
+	OnDamage  func()
 
 	Redactor Redactor // of the camera's URL; the details of states pass through it
 
@@ -82,6 +86,12 @@ func (c *SessionConfig) setDefaults() {
 	}
 	if c.OnState == nil {
 		c.OnState = func(State) {}
+	}
+	if c.OnFailure == nil {
+		c.OnFailure = func(Cause) {}
+	}
+	if c.OnDamage == nil {
+		c.OnDamage = func() {}
 	}
 }
 
@@ -143,6 +153,7 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 		cause := CauseOf(err)
 		s.books.count(func(st *Stats) { st.Reconnects[cause]++ })
+		s.cfg.OnFailure(cause)
 		s.report(State{Phase: PhaseDown, Cause: cause, Detail: s.cfg.Redactor.Redact(err.Error())})
 		if !c.liveSince.IsZero() && time.Since(c.liveSince) >= s.cfg.HealthyAfter {
 			s.backoff.Reset()

@@ -39,6 +39,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/stage"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -58,7 +59,9 @@ type Deps struct {
 	Member *fleet.Member
 	// Stuck is told that handlers do not return: only the end of the process helps. May be nil.
 	Stuck func(error)
-	Log   *slog.Logger
+	// Telemetry counts and traces; nil does not.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // New makes the stage; it starts nothing.
@@ -76,6 +79,7 @@ func New(cfg Config, d Deps) (*stage.Stage, error) {
 		Publisher:    broker.NewFailover(d.JetStream),
 		Strikes:      d.JetStream,
 		Observer:     recycler{next: d.Observer, handler: h},
+		Telemetry:    d.Telemetry,
 		Log:          d.Log,
 		Quarantine:   func(m stage.Message) string { return streams.DLQSubject(Name, streams.LastToken(m.Subject)) },
 		Identity:     identity,

@@ -12,6 +12,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/services/recovery/react"
 	"github.com/sightline-dev/sightline/services/recovery/repair"
 	"github.com/sightline-dev/sightline/services/recovery/shed"
 	"github.com/sightline-dev/sightline/streams"
@@ -30,11 +31,17 @@ func (s *Service) duties(w *watch) []duty {
 		{"repair", func(ctx context.Context, lead lease.Leadership) error {
 			return repair.New(repair.Config{
 				JS: s.deps.JS, Options: streams.Options{Replicas: s.cfg.Replicas}, Leadership: lead, Events: s.events, Log: s.deps.Log,
-				Workers: func(stage, model string) int { return serving(w.view, stage, model) },
+				Workers: func(stage, model string) int { return serving(w.view, stage, model) }, OnGroups: s.measure.groups,
 			}).Run(ctx)
 		}},
 		{"shed", func(ctx context.Context, lead lease.Leadership) error {
 			return shed.New(shed.Config{JS: s.deps.JS, Fleet: w.view, Leadership: lead, Events: s.events, Log: s.deps.Log}).Run(ctx)
+		}},
+		{"react", func(ctx context.Context, lead lease.Leadership) error {
+			return react.New(react.Config{
+				JS: s.deps.JS, Instance: s.cfg.Instance, Leadership: lead, Events: s.events, Log: s.deps.Log, Off: s.cfg.ReactOff, MaxShare: s.cfg.ReactMaxShare,
+				Watched: func() bool { return len(w.view.Living("drift-monitor")) > 0 },
+			}).Run(ctx)
 		}},
 	}
 }
@@ -42,6 +49,7 @@ func (s *Service) duties(w *watch) []duty {
 // audit keeps the books, and tells of frames that nothing explains.
 func (s *Service) audit(ctx context.Context, lead lease.Leadership) error {
 	a := ledger.NewAuditor(s.deps.JS, s.deps.Log)
+	a.OnBooks = s.measure.books
 	a.OnLost = func(l ledger.Line) {
 		s.tell("lost", l.Camera, lead, func(e *events.Event) {
 			e.Detail = "frames were captured and have no fate"

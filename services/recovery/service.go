@@ -13,6 +13,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -24,6 +25,10 @@ type Config struct {
 	Instance string
 	// Replicas are those of the streams, should one have to be made anew.
 	Replicas int
+	// ReactOff leaves answers about cameras that drift or are faulty as they are, and ReactMaxShare is the largest share of
+	// cameras whose answers are marked; 0 is the default. See package react.
+	ReactOff      bool
+	ReactMaxShare float64
 }
 
 // Deps are what the service works with.
@@ -32,15 +37,18 @@ type Deps struct {
 	// Member is this process's place in the fleet. It has joined, and beats for as long as Run runs; the caller sees to
 	// that.
 	Member *fleet.Member
-	Log    *slog.Logger
+	// Telemetry counts what is done, and tells of queues, books and workers while this replica leads; nil does not.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // Service is one replica.
 type Service struct {
-	cfg    Config
-	deps   Deps
-	events *events.Publisher
-	handed handed
+	cfg     Config
+	deps    Deps
+	events  *teller
+	measure *measure
+	handed  handed
 
 	booking sync.WaitGroup // deaths that the books are still to be told of
 }
@@ -50,7 +58,8 @@ func NewService(cfg Config, deps Deps) *Service {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg, deps: deps, events: events.NewPublisher(deps.JS, cfg.Instance), handed: newHanded()}
+	m := newMeasure(deps.Telemetry)
+	return &Service{cfg: cfg, deps: deps, events: &teller{events.NewPublisher(deps.JS, cfg.Instance), m}, measure: m, handed: newHanded()}
 }
 
 // Run watches the fleet and leads when it can, until ctx ends. It gives up its lease then, so that a standby takes over at
@@ -113,6 +122,7 @@ func (s *Service) lead(ctx context.Context, w *watch) error {
 		return err
 	}
 	began := time.Now()
+	defer s.measure.lead(w.view)()
 	reign, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	holding, giveBack := context.WithCancel(context.WithoutCancel(ctx)) // the lease outlives the last deed

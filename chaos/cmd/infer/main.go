@@ -23,6 +23,6 @@ func run(ctx context.Context, p *app.Process) error {
 	}
 	repository := model.Repository{Dir: p.Models}
 	return infer.NewService(infer.Config{Instance: p.Instance, Workers: p.Workers}, infer.Deps{
-		JS: p.JS, Backend: poison.Backend(backend), Open: repository.OpenVersion, Member: p.Member, Stuck: p.Crash, Log: p.Log,
+		JS: p.JS, Backend: poison.Backend(backend), Open: repository.OpenVersion, Member: p.Member, Stuck: p.Crash, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }

@@ -24,6 +24,9 @@ func (r *Repair) sweepGroups(ctx context.Context, began time.Time, infos map[str
 	found := make([]*jetstream.ConsumerInfo, len(groups))
 	errs := make([]error, len(groups))
 	each(len(groups), func(i int) { found[i], errs[i] = r.lookGroup(ctx, groups[i]) })
+	if r.cfg.OnGroups != nil {
+		r.cfg.OnGroups(groups, found)
+	}
 	now := time.Now()
 	served := map[string]*load{}
 	for i, g := range groups {

@@ -43,6 +43,9 @@ type Config struct {
 	// Workers is how many workers live that serve a stage, "preprocess" or "infer", or one model of the latter. Nil: whether
 	// somebody works is judged by whether somebody asks for work.
 	Workers func(stage, model string) int
+	// OnGroups gets the work groups of every look and what they are at; nil where it could not be had. It must not block. May
+	// be nil.
+	OnGroups func([]streams.WorkGroup, []*jetstream.ConsumerInfo)
 }
 
 // Repair mends what differs from its declaration. Run does the work.

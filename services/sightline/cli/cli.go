@@ -6,7 +6,7 @@
 //	1  failed: the message says what and, where it is known, what to do
 //	2  wrong usage or configuration: nothing was started
 //	3  the run predicted nothing
-//	4  the books do not balance: a frame is lost
+//	4  the books do not balance: a frame is lost; of status: something needs attention
 package cli
 
 import (
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 )
 
 // Exit codes.
@@ -29,6 +30,7 @@ const (
 	ExitUsage      = 2
 	ExitNothing    = 3
 	ExitUnbalanced = 4
+	ExitAttention  = 4
 )
 
 // Streams are where a command reads and writes.
@@ -56,7 +58,7 @@ func exit(code int, err error) error {
 
 // Main runs one command line and returns its exit code. environ is as [os.Environ] has it.
 func Main(ctx context.Context, args, environ []string, std Streams) int {
-	a := &app{env: config.Lookup(environ), std: std}
+	a := &app{env: config.Lookup(environ), environ: environ, std: std}
 	err := a.settings(environ)
 	if err == nil {
 		root := newRoot(a) //nolint:contextcheck // cobra hands commands their context
@@ -79,6 +81,7 @@ func Main(ctx context.Context, args, environ []string, std Streams) int {
 // app is what every command shares.
 type app struct {
 	env     config.Env
+	environ []string
 	std     Streams
 	process config.Process
 	nats    string // as the flag has it
@@ -105,8 +108,10 @@ func newRoot(a *app) *cobra.Command {
 Try it:            sightline up                    (with a sightline.yaml in this folder)
 See predictions:   sightline predictions --follow
 See the books:     sightline ledger
+At a glance:       sightline status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was predicted, 4 the books do not balance.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was predicted, 4 the books do not balance,
+or, of status, something needs attention.`,
 		SilenceUsage: true, SilenceErrors: true, Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -129,7 +134,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was pred
 		return nil
 	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
-		a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
+		a.status(), a.top(), a.trace(), a.workers(), a.events(), a.dlq(), a.drift(), a.feedback(), a.detect(), a.bench())
 	return root
 }
 
@@ -149,9 +154,9 @@ func (a *app) getenv(name, otherwise string) string {
 func (a *app) log() *slog.Logger {
 	opts := &slog.HandlerOptions{Level: a.process.LogLevel}
 	if a.json || a.process.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(a.std.Err, opts))
+		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(a.std.Err, opts)))
 	}
-	return slog.New(slog.NewTextHandler(a.std.Err, opts))
+	return slog.New(telemetry.LogHandler(slog.NewTextHandler(a.std.Err, opts)))
 }
 
 // interactive says whether people look at the output as it is written.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +14,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	sightline "github.com/sightline-dev/sightline/pkg/app"
 	"github.com/sightline-dev/sightline/pkg/broker"
+	"github.com/sightline-dev/sightline/pkg/health"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
+	"github.com/sightline-dev/sightline/pkg/telemetry/machine"
+	"github.com/sightline-dev/sightline/pkg/telemetry/machine/nvml"
 	"github.com/sightline-dev/sightline/services/sightline/system"
 	"github.com/sightline-dev/sightline/services/sightline/watch"
 )
@@ -25,6 +31,7 @@ type upFlags struct {
 	port       int
 	dataDir    string
 	ortLibrary string
+	http       string
 }
 
 func (a *app) up() *cobra.Command {
@@ -39,7 +46,8 @@ of every frame. It runs until Ctrl-C. With --for it ends by itself, and fails wh
 or a frame is lost (exit code 4).`,
 		Example: `  sightline up
   sightline up --config deploy/demo/sightline.yaml --for 30s
-  sightline up --port 14222 --json | jq .`,
+  sightline up --port 14222 --json | jq .
+  sightline up --http 127.0.0.1:8080`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUp(cmd.Context(), f) },
 	}
@@ -48,6 +56,7 @@ or a frame is lost (exit code 4).`,
 	flags.StringVar(&f.host, "host", "127.0.0.1", "address that the embedded NATS server listens on")
 	flags.IntVar(&f.port, "port", 4222, "port of the embedded NATS server")
 	flags.StringVar(&f.dataDir, "data-dir", a.process.DataDir, "folder of the embedded NATS server's files (SIGHTLINE_DATA_DIR; default below the user's data folder)")
+	flags.StringVar(&f.http, "http", a.process.HTTP, "where /livez, /readyz, /status and /metrics are answered, such as 127.0.0.1:8080, or off (SIGHTLINE_HTTP)")
 	flags.StringVar(&f.ortLibrary, "ort-library", a.process.OrtLibrary, "ONNX Runtime's shared library (SIGHTLINE_ORT_LIBRARY; default: search)")
 	return cmd
 }
@@ -63,9 +72,24 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 	if f.dataDir == "" {
 		f.dataDir = a.defaultDataDir()
 	}
-	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Log: a.log()}
+	a.process.HTTP, a.process.DataDir = f.http, f.dataDir
+	if err := a.process.Validate(); err != nil {
+		return exit(ExitUsage, err)
+	}
 	r := &upRun{app: a, flags: f}
-	err = system.Run(ctx, cfg, r.watch, r.settle)
+	board, tel, silence, err := r.measure(ctx)
+	if err != nil {
+		return err
+	}
+	defer silence()
+	cfg := system.Config{
+		File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Telemetry: tel, Log: a.log(),
+		ReactOff: !a.process.React, ReactMaxShare: a.process.ReactMaxShare,
+	}
+	err = system.Run(ctx, cfg, func(ctx context.Context, s *system.System) error {
+		board.Ready(checkRunning, func() error { return nil })
+		return r.watch(ctx, s)
+	}, r.settle)
 	if errors.Is(err, broker.ErrPortTaken) {
 		return fmt.Errorf("%w\nanother program listens there, perhaps another sightline: stop it, or choose another port with --port", err)
 	}
@@ -87,6 +111,36 @@ func (a *app) defaultDataDir() string {
 		path = a.process.Config
 	}
 	return filepath.Join(base, "sightline", strings.Trim(strings.NewReplacer("/", "-", " ", "_").Replace(path), "-"))
+}
+
+// checkRunning is ready when every service runs.
+const checkRunning = "running"
+
+var errStarting = errors.New("services are starting")
+
+// measure makes what the process says of itself, and says it where it shall, until silence is called. Services of one process
+// count in one place; what tells them apart is the stage.
+func (r *upRun) measure(ctx context.Context) (_ *health.Board, _ *telemetry.Telemetry, silence func(), err error) {
+	p, log := r.app.process, r.app.log()
+	board := health.New(health.Config{Service: "sightline", Instance: p.Instance, Log: log})
+	board.Ready(checkRunning, func() error { return errStarting })
+	stop := context.AfterFunc(ctx, board.Drain)
+	tel, err := sightline.Measure(ctx, "sightline", p, r.app.environ, board, log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	machine.ObserveGPUs(ctx, tel, nvml.Open, log)
+	quiet, err := sightline.Answer(ctx, p.HTTP, board, log)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, tel.Shutdown(ctx))
+	}
+	return board, tel, func() {
+		stop()
+		quiet()
+		if err := tel.Shutdown(ctx); err != nil {
+			log.WarnContext(ctx, "what was measured last is not all exported", slog.String("kind", fmt.Sprintf("%T", err)))
+		}
+	}, nil
 }
 
 // upRun shows a running system and judges it at its end.

@@ -9,6 +9,8 @@ import (
 	"github.com/sightline-dev/sightline/pkg/app"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/model"
+	"github.com/sightline-dev/sightline/pkg/telemetry/machine"
+	"github.com/sightline-dev/sightline/pkg/telemetry/machine/nvml"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/infer/ort"
 )
@@ -26,12 +28,13 @@ func ready(w fleet.Worker) error {
 }
 
 func run(ctx context.Context, p *app.Process) error {
+	machine.ObserveGPUs(ctx, p.Telemetry, nvml.Open, p.Log)
 	backend, err := ort.New(p.OrtLibrary)
 	if err != nil {
 		return err
 	}
 	repository := model.Repository{Dir: p.Models}
 	return infer.NewService(infer.Config{Instance: p.Instance, Workers: p.Workers}, infer.Deps{
-		JS: p.JS, Backend: backend, Open: repository.OpenVersion, Member: p.Member, Stuck: p.Crash, Log: p.Log,
+		JS: p.JS, Backend: backend, Open: repository.OpenVersion, Member: p.Member, Stuck: p.Crash, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }

@@ -30,6 +30,6 @@ func run(ctx context.Context, p *app.Process) error {
 		return err
 	}
 	return ingest.NewService(ingest.Config{Instance: p.Instance, Capacity: p.Capacity}, ingest.Deps{
-		JS: p.JS, NewSource: adapters.NewSource, NewDecoder: adapters.NewDecoder, Fleet: others, Member: p.Member, Log: p.Log,
+		JS: p.JS, NewSource: adapters.NewSource, NewDecoder: adapters.NewDecoder, Fleet: others, Member: p.Member, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }

@@ -27,5 +27,5 @@ func ready(w fleet.Worker) error {
 func run(ctx context.Context, p *app.Process) error {
 	cfg := preprocess.Default()
 	cfg.Instance, cfg.Workers = p.Instance, p.Workers
-	return preprocess.NewService(cfg, preprocess.Deps{JetStream: p.JS, Imager: cv.Imager{}, Member: p.Member, Stuck: p.Crash, Log: p.Log}).Run(ctx)
+	return preprocess.NewService(cfg, preprocess.Deps{JetStream: p.JS, Imager: cv.Imager{}, Member: p.Member, Stuck: p.Crash, Telemetry: p.Telemetry, Log: p.Log}).Run(ctx)
 }
