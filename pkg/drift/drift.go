@@ -174,6 +174,8 @@ type Gap struct {
 	Metric  string  `json:"metric"`   // detection_rate, recall, precision, score
 	SliceBy string  `json:"slice_by"` // camera, hour, light, size, region, or a declared label
 	Gap     float64 `json:"gap"`      // best less worst
+	GapLow  float64 `json:"gap_low"`  // of its interval
+	GapHigh float64 `json:"gap_high"`
 	Ratio   float64 `json:"ratio"`    // worst by best
 	Best    Slice   `json:"best"`
 	Worst   Slice   `json:"worst"`

@@ -53,9 +53,16 @@ func (m *monitor) load(ctx context.Context) error {
 		m.deps.Log.WarnContext(ctx, "how far the last leader read is not readable: beginning anew", slog.Any("error", err))
 		return nil
 	}
-	w, err := kv.Watch(ctx, statePrefix+">", jetstream.IgnoreDeletes())
+	return errors.Join(m.each(ctx, kv, statePrefix, m.restore), m.each(ctx, kv, fairnessPrefix, func(_ context.Context, model string, data []byte) error {
+		return m.resumeProduct(model, data)
+	}))
+}
+
+// each hands what is under a prefix to take. What cannot be read is told.
+func (m *monitor) each(ctx context.Context, kv jetstream.KeyValue, prefix string, take func(context.Context, string, []byte) error) error {
+	w, err := kv.Watch(ctx, prefix+">", jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("read %s>: %w", statePrefix, err)
+		return fmt.Errorf("read %s>: %w", prefix, err)
 	}
 	defer func() { _ = w.Stop() }()
 	for {
@@ -64,11 +71,11 @@ func (m *monitor) load(ctx context.Context) error {
 			if !ok || e == nil {
 				return nil
 			}
-			if err := m.restore(ctx, strings.TrimPrefix(e.Key(), statePrefix), e.Value()); err != nil {
-				m.deps.Log.WarnContext(ctx, "what was known of a camera is not readable", slog.String("key", e.Key()), slog.Any("error", err))
+			if err := take(ctx, strings.TrimPrefix(e.Key(), prefix), e.Value()); err != nil {
+				m.deps.Log.WarnContext(ctx, "what was known is not readable", slog.String("key", e.Key()), slog.Any("error", err))
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("read %s>: %w", statePrefix, context.Cause(ctx))
+			return fmt.Errorf("read %s>: %w", prefix, context.Cause(ctx))
 		}
 	}
 }

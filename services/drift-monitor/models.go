@@ -34,6 +34,9 @@ type watched struct {
 	status   *drift.Status // that was said last
 	said     time.Time     // and when, by our clock
 	borrowed bool          // it learns another part of the day
+
+	labels *quality.Window // nil until somebody labels
+	scores scored
 }
 
 // learning reports whether pictures become part of a reference now.
@@ -44,7 +47,7 @@ func (m *monitor) observe(ctx context.Context, c *camera, p *predictions.Predict
 	w := c.models[p.Model]
 	if w == nil || w.version != p.Version {
 		var err error
-		if w, err = m.begin(ctx, p.Camera, p.Model, p.Version, p.CapturedAt, true); err != nil {
+		if w, err = m.begin(ctx, p.Camera, p.Model, p.Version, p.CapturedAt); err != nil {
 			m.deps.Log.ErrorContext(ctx, "a model cannot be watched", slog.String("model", p.Model), slog.Any("error", err))
 			return
 		}
@@ -54,6 +57,7 @@ func (m *monitor) observe(ctx context.Context, c *camera, p *predictions.Predict
 	if c.integrity.Blind() || w.learning() && c.integrity.Suspicious() {
 		return
 	}
+	m.count(w, m.declared[p.Camera], p)
 	v, ok := w.detector.Observe(observation(p))
 	if !ok {
 		return
@@ -61,15 +65,22 @@ func (m *monitor) observe(ctx context.Context, c *camera, p *predictions.Predict
 	m.judged(p.Camera, p.Model, w, &v)
 }
 
-// begin watches a model's version: against the reference that was captured of it, if there is one, or a new one.
-func (m *monitor) begin(ctx context.Context, camera, model, version string, since time.Time, reuse bool) (*watched, error) {
-	r := reference.New(camera, model, version, since, m.cfg.Detect.Reference)
-	if reuse {
-		if old := m.stored(ctx, referenceKey(model, version, camera)); old != nil && old.Hours == r.Hours {
-			r = old
-		}
+// fresh watches a model's version against a new reference.
+func (m *monitor) fresh(camera, model, version string, since time.Time) (*watched, error) {
+	d, err := detect.New(m.cfg.Detect, reference.New(camera, model, version, since, m.cfg.Detect.Reference))
+	if err != nil {
+		return nil, err
 	}
-	d, err := detect.New(m.cfg.Detect, r)
+	return &watched{version: version, detector: d}, nil
+}
+
+// begin watches a model's version: against the reference that was captured of it, if there is one, or a new one.
+func (m *monitor) begin(ctx context.Context, camera, model, version string, since time.Time) (*watched, error) {
+	old := m.stored(ctx, referenceKey(model, version, camera))
+	if old == nil || old.Hours != m.cfg.Detect.Reference.Hours {
+		return m.fresh(camera, model, version, since)
+	}
+	d, err := detect.New(m.cfg.Detect, old)
 	if err != nil {
 		return nil, err
 	}
@@ -135,9 +146,7 @@ func (m *monitor) judged(camera, model string, w *watched, v *detect.Verdict) {
 		Camera: camera, Model: model, Version: w.version, State: drift.State(v.State), Since: v.Since, At: v.At, Cause: v.Cause, Detail: v.Detail,
 		Features: features(v.Evidence), EffectiveSamples: v.EffectiveSamples, Token: m.lead.Token(), Reference: named(w.detector.Reference(), v.Slot),
 	}
-	if v.Rate != nil {
-		s.Quality = &drift.Quality{DetectionRateRatio: estimate(v.Rate, drift.FromScores)}
-	}
+	s.Quality = m.quality(model, w, v.Rate, s.State)
 	w.status, w.said = s, now
 	m.out.put(drift.Record{Status: s})
 	if before != s.State {
@@ -203,7 +212,7 @@ func (m *monitor) renew(ctx context.Context, name string, c *camera, model strin
 	if w == nil {
 		return
 	}
-	fresh, err := m.begin(ctx, name, model, w.version, time.Now(), false)
+	fresh, err := m.fresh(name, model, w.version, time.Now())
 	if err != nil {
 		m.deps.Log.ErrorContext(ctx, "a model cannot be watched", slog.String("model", model), slog.Any("error", err))
 		return
@@ -218,6 +227,8 @@ type modelState struct {
 	Detector json.RawMessage `json:"detector"`
 	Status   *drift.Status   `json:"status,omitempty"`
 	Borrowed bool            `json:"borrowed,omitempty"`
+	Labels   json.RawMessage `json:"labels,omitempty"`
+	Scores   scored          `json:"scores"`
 }
 
 func (w *watched) encode() (modelState, error) {
@@ -225,12 +236,18 @@ func (w *watched) encode() (modelState, error) {
 	if err != nil {
 		return modelState{}, fmt.Errorf("detector: %w", err)
 	}
-	return modelState{Version: w.version, Detector: data, Status: w.status, Borrowed: w.borrowed}, nil
+	s := modelState{Version: w.version, Detector: data, Status: w.status, Borrowed: w.borrowed, Scores: w.scores}
+	if w.labels != nil {
+		if s.Labels, err = json.Marshal(w.labels); err != nil {
+			return modelState{}, fmt.Errorf("labels: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // resume goes on with a model as it was written down.
 func (m *monitor) resume(ctx context.Context, camera, model string, s modelState) (*watched, error) {
-	w, err := m.begin(ctx, camera, model, s.Version, time.Now(), true)
+	w, err := m.begin(ctx, camera, model, s.Version, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -238,6 +255,11 @@ func (m *monitor) resume(ctx context.Context, camera, model string, s modelState
 	if err != nil {
 		return nil, err
 	}
-	w.detector, w.status, w.borrowed = d, s.Status, s.Borrowed
+	w.detector, w.status, w.borrowed, w.scores = d, s.Status, s.Borrowed, s.Scores
+	if s.Labels != nil {
+		if w.labels, err = quality.DecodeWindow(s.Labels); err != nil {
+			return nil, err
+		}
+	}
 	return w, nil
 }

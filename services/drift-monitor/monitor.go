@@ -40,6 +40,8 @@ type monitor struct {
 
 	declared map[string]config.Camera
 	cameras  map[string]*camera
+	products map[string]*product // by model
+	compared time.Time
 	position position
 	saving   *saving // the pass of writing everything down that is on its way
 	saved    time.Time
@@ -55,7 +57,7 @@ type camera struct {
 }
 
 func newMonitor(cfg Config, deps Deps, e *events.Publisher, lead lease.Leadership) *monitor {
-	return &monitor{cfg: cfg, deps: deps, events: e, lead: lead, out: newWriter(deps, lead), cameras: map[string]*camera{}}
+	return &monitor{cfg: cfg, deps: deps, events: e, lead: lead, out: newWriter(deps, lead), cameras: map[string]*camera{}, products: map[string]*product{}}
 }
 
 // run watches until ctx ends.
@@ -68,9 +70,12 @@ func (m *monitor) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	all, changed := cameras.All()
+	m.declare(all)
 	if err := m.load(ctx); err != nil {
 		return err
 	}
+	m.declare(all) // those that are no more are forgotten
 	in := make(chan input, inputs)
 	for _, source := range m.sources() {
 		sources.Go(func() { source(reading, in) })
@@ -81,8 +86,6 @@ func (m *monitor) run(ctx context.Context) error {
 	defer stopWriting()
 	writes.Go(func() { m.out.run(writing) })
 
-	all, changed := cameras.All()
-	m.declare(all)
 	if err := m.reconcile(ctx); err != nil {
 		return err
 	}
@@ -165,6 +168,9 @@ func (m *monitor) take(ctx context.Context, x input) {
 	case x.event != nil:
 		m.position.Events = x.sequence
 		m.told(x.event)
+	case x.labelled != nil:
+		m.position.Feedback = x.sequence
+		m.label(ctx, x.labelled)
 	case x.request != nil:
 		m.capture(ctx, *x.request)
 	}
@@ -289,6 +295,10 @@ func (m *monitor) look(now time.Time) {
 	}
 	if m.saving != nil {
 		m.saving.step(m)
+	}
+	if now.Sub(m.compared) >= min(compareEvery, m.cfg.SaveEvery) {
+		m.compared = now
+		m.compare(now)
 	}
 	// Who reads what was stored while nobody read must not take the distance for silence.
 	if m.behind < caughtUp || now.Sub(m.heard) > caughtUp {

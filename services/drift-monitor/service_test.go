@@ -22,6 +22,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/config"
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/feedback"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/predictions"
 	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
@@ -61,6 +62,8 @@ type world struct {
 	js  jetstream.JetStream
 	at  map[string]time.Time
 	seq map[string]uint64
+	// detections are in every answer.
+	detections []predictions.Detection
 }
 
 func newWorld(t *testing.T, cameras ...string) *world {
@@ -100,7 +103,7 @@ func (w *world) show(camera string, clip []predictions.Quality, n int) {
 		p := predictions.Prediction{
 			Schema: predictions.SchemaID, Kind: predictions.KindPrediction, Status: predictions.StatusOK, Camera: camera, Model: "person", Version: "1",
 			Lane: streams.LaneStable, Frame: frame.Name{Camera: camera, Epoch: 7, Seq: w.seq[camera]}.String(), CapturedAt: w.at[camera], PredictedAt: w.at[camera],
-			Image: &predictions.Image{Width: 768, Height: 576}, Detections: []predictions.Detection{}, Quality: &q,
+			Image: &predictions.Image{Width: 768, Height: 576}, Detections: append([]predictions.Detection{}, w.detections...), Quality: &q,
 		}
 		data, err := json.Marshal(p)
 		if err != nil {
@@ -406,6 +409,49 @@ func TestDriftIsSaidAndTold(t *testing.T) {
 	if len(told) < 3 || told[0] != "ok  door" || !strings.Contains(told[1], "door") || strings.HasPrefix(told[1], "ok") {
 		t.Errorf("told %q", told)
 	}
+}
+
+// Feedback finds the answer that it is about, and becomes precision and recall; it survives a restart, and comes late.
+func TestFeedbackBecomesQuality(t *testing.T) {
+	w := newWorld(t, "door")
+	clean := footage(t, "clean")
+	box := predictions.Box{10, 20, 60, 180}
+	w.detections = []predictions.Detection{{Class: "person", Score: 0.9, Box: box}, {Class: "person", Score: 0.5, Box: predictions.Box{300, 20, 360, 180}}}
+	s, stop := w.start("a")
+	w.until("it leads", s.Leading)
+	w.show("door", clean, 400)
+	say := func(seq uint64) {
+		t.Helper()
+		f := feedback.Feedback{Frame: frame.Name{Camera: "door", Epoch: 7, Seq: seq}.String(), Model: "person", By: "test"}
+		f.Labels = []feedback.Label{{Class: "person", Box: box}, {Class: "person", Box: predictions.Box{500, 20, 560, 180}}, {Class: "person", Box: predictions.Box{600, 20, 660, 180}}}
+		if err := feedback.Send(t.Context(), w.js, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := uint64(1); seq <= 30; seq++ {
+		say(10 * seq)
+	}
+	say(1_000_000) // of what nobody remembers
+	stop()
+	for seq := uint64(31); seq <= 40; seq++ {
+		say(10 * seq)
+	}
+	w.start("b")
+	var q *drift.Quality
+	w.until("precision and recall are said", func() bool {
+		w.show("door", clean, 60)
+		got, _ := w.status("door")
+		q = got.Quality
+		return q != nil && q.Recall != nil && q.Recall.Count == 120
+	})
+	third, half := q.Recall, q.Precision[0]
+	if third.Value < 0.333 || third.Value > 0.334 || third.Low >= third.Value || third.Source != drift.FromLabels {
+		t.Errorf("recall %+v", third)
+	}
+	if half.Value != 0.5 || half.Count != 80 || q.AP50 == nil {
+		t.Errorf("precision %+v of %+v", half, q)
+	}
+	w.until("slices are compared", func() bool { return w.key(streams.DriftBucket, drift.FairnessKey("person")) })
 }
 
 // What cannot be read is passed over, and a state from before does not keep anybody from starting.

@@ -26,6 +26,7 @@ const (
 type input struct {
 	prediction *predictions.Prediction
 	event      *events.Event
+	labelled   *labelled
 	request    *drift.Request
 	sequence   uint64
 	stored     time.Time // of a prediction
@@ -33,7 +34,7 @@ type input struct {
 
 // sources feed in until their context ends; one that is full makes them wait.
 func (m *monitor) sources() []func(context.Context, chan<- input) {
-	return []func(context.Context, chan<- input){m.readPredictions(m.position.Predictions), m.readEvents(m.position.Events), m.readRequests}
+	return []func(context.Context, chan<- input){m.readPredictions(m.position.Predictions), m.readEvents(m.position.Events), m.readFeedback(m.position.Feedback), m.readRequests}
 }
 
 func offer(ctx context.Context, in chan<- input, x input) bool {
@@ -75,48 +76,60 @@ func (m *monitor) readPredictions(after uint64) func(context.Context, chan<- inp
 
 func (m *monitor) readEvents(after uint64) func(context.Context, chan<- input) {
 	return func(ctx context.Context, in chan<- input) {
-		m.tail(ctx, streams.Events, streams.EventSubject("camera", "integrity", "*"), after, func(data []byte, seq uint64) bool {
+		m.tail(ctx, tailed{stream: streams.Events, subject: streams.EventSubject("camera", "integrity", "*"), after: after}, func(data []byte, seq uint64) bool {
 			e, err := events.Decode(data)
 			return err != nil || offer(ctx, in, input{event: &e, sequence: seq})
 		})
 	}
 }
 
-// tail hands the messages of a stream after a sequence to take until ctx ends. It survives whatever happens to the broker; a stream
-// that was made anew is read from its beginning. after 0 begins with the last message of every subject.
-func (m *monitor) tail(ctx context.Context, stream, subject string, after uint64, take func(data []byte, sequence uint64) bool) {
+// tailed is what is read of a stream: all that is stored after a sequence, or, if that is 0, all there is, or else the last message of
+// every subject.
+type tailed struct {
+	stream, subject string
+	after           uint64
+	all             bool
+}
+
+// tail hands messages to take until ctx ends. It survives whatever happens to the broker; a stream that was made anew is read from its
+// beginning. A message that take does not want yet is handed to it again.
+func (m *monitor) tail(ctx context.Context, t tailed, take func(data []byte, sequence uint64) bool) {
 	for ctx.Err() == nil {
-		next, err := m.tailOnce(ctx, stream, subject, after, take)
-		after = next
+		next, err := m.tailOnce(ctx, t, take)
+		t.after = next
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			m.deps.Log.DebugContext(ctx, "reading again", slog.String("stream", stream), slog.Any("error", err))
+			m.deps.Log.DebugContext(ctx, "reading again", slog.String("stream", t.stream), slog.Any("error", err))
 		}
 		clock.Pause(ctx, readAgain)
 	}
 }
 
-func (m *monitor) tailOnce(ctx context.Context, stream, subject string, after uint64, take func([]byte, uint64) bool) (uint64, error) {
-	s, err := m.deps.JS.Stream(ctx, stream)
+func (m *monitor) tailOnce(ctx context.Context, t tailed, take func([]byte, uint64) bool) (uint64, error) {
+	after := t.after
+	s, err := m.deps.JS.Stream(ctx, t.stream)
 	if err != nil {
-		return after, fmt.Errorf("stream %s: %w", stream, err)
+		return after, fmt.Errorf("stream %s: %w", t.stream, err)
 	}
 	if after > s.CachedInfo().State.LastSeq {
 		after = 0
 	}
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}
-	if after > 0 {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{t.subject}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}
+	switch {
+	case after > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, after+1
+	case t.all:
+		cfg.DeliverPolicy = jetstream.DeliverAllPolicy
 	}
 	c, err := s.OrderedConsumer(ctx, cfg)
 	if err != nil {
-		return after, fmt.Errorf("consumer of %s: %w", stream, err)
+		return after, fmt.Errorf("consumer of %s: %w", t.stream, err)
 	}
 	messages, err := c.Messages()
 	if err != nil {
-		return after, fmt.Errorf("read %s: %w", stream, err)
+		return after, fmt.Errorf("read %s: %w", t.stream, err)
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()

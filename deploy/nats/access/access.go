@@ -210,6 +210,7 @@ func drift() User {
 	u.Publish = append(u.Publish, mine, last(streams.Events, mine),
 		key(streams.LeasesBucket, "service."+Drift), key(streams.DriftBucket, ">"), key(streams.ReferencesBucket, ">"))
 	u.read(streams.Predictions, streams.Feedback, streams.Events)
+	u.Publish = append(u.Publish, api+"DIRECT.GET."+streams.Predictions) // the answer that feedback is about
 	u.get(streams.LeasesBucket, streams.DriftBucket, streams.ReferencesBucket)
 	u.watch(streams.DriftBucket)
 	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.ReferencesBucket)

@@ -3,6 +3,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,10 @@ type Options struct {
 	// Learn is how long the reference takes, Calm how long is watched before anything is switched on, Fault how long a fault
 	// lasts, and After how long is watched when it is over.
 	Learn, Calm, Fault, After time.Duration
-	Out                       io.Writer // progress
+	// Settle is how long references may take at most; 0 is three times Learn and a minute, which is what a scene gets that does
+	// not settle. Faults of cameras need no reference.
+	Settle time.Duration
+	Out    io.Writer // progress
 }
 
 // Report is what came of a run.
@@ -225,7 +229,7 @@ func (r *run) play(ctx context.Context, s *system.System, servers []*camera.Serv
 	defer func() { _ = sub.Unsubscribe() }()
 	began := time.Now()
 	r.say("%d cameras play the footage as it is: the reference takes %v", len(servers), r.o.Learn)
-	if err := r.await(ctx, 3*r.o.Learn+time.Minute, r.learnt); err != nil {
+	if err := r.await(ctx, cmp.Or(r.o.Settle, 3*r.o.Learn+time.Minute), r.learnt); err != nil {
 		return Report{}, err
 	}
 	r.say("watching for %v", r.o.Calm)

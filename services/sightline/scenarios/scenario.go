@@ -175,7 +175,7 @@ func (s *scenario) weigh(told []seen, began, on, off time.Time, truth *Truth) Ou
 			note(x)
 		}
 	}
-	if !learnt {
+	if !learnt && len(s.states) > 0 {
 		o.Misses = append(o.Misses, "no reference")
 	}
 	after := max(faultAt, stateAt)

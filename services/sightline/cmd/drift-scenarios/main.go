@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	only := flags.String("only", "", "comma-separated names of scenarios: "+strings.Join(scenarios.Names(), ","))
 	flags.Float64Var(&o.FPS, "fps", 2, "pictures that each camera captures in a second")
 	flags.DurationVar(&o.Learn, "learn", 160*time.Second, "how long the reference takes: two rounds of the footage")
+	flags.DurationVar(&o.Settle, "settle", 0, "how long references may take at most; 0 is three times --learn and a minute")
 	flags.DurationVar(&o.Calm, "calm", 20*time.Second, "how long is watched before anything is switched on")
 	flags.DurationVar(&o.Fault, "fault", 125*time.Second, "how long everything is switched on")
 	flags.DurationVar(&o.After, "after", 45*time.Second, "how long is watched when it is off again")
