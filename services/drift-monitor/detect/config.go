@@ -42,7 +42,7 @@ type Content struct {
 func Default() Config {
 	return Config{
 		Reference: reference.Default(),
-		Effective: 6, Raise: 2, Lower: 6, Relax: 0.8,
+		Effective: 5, Raise: 2, Lower: 6, Relax: 0.8,
 		Costly:  Costly{Sharpness: 3, Contrast: 1.5, Scene: 14},
 		Content: Content{Luma: 20, Contrast: 0.4, Sharpness: 0.7, Saturation: 20, Scene: 6},
 	}

@@ -82,7 +82,7 @@ func scenarios() []scenario {
 		{"noise", DataDrift, "sharpness", .989, .976, true},
 		{"jpeg", DataDrift, "sharpness", .997, .979, true},
 		{"grey", DataDrift, "saturation", .976, .924, true},
-		{"rotated", SuspectedLoss, "score", .770, .656, true},
+		{"rotated", SuspectedLoss, "scene", .770, .656, true},
 		{"shifted", DataDrift, "", .997, .965, true},
 		{"empty", DataDrift, "detections", 1, 1, true},
 		{"crowd", DataDrift, "detections", .963, 1, true},

@@ -11,7 +11,7 @@
 //
 // Pictures are thinned to one per decorrelation time of the fastest feature: nearer ones say the same again (on the demo's
 // footage brightness has an autocorrelation of .99 from one picture to the next at 5 a second). They are counted in blocks
-// (package feature). Every block, the last 4 and the last 12 are compared with the reference of the same part of the day
+// (package feature). Every block, the last 4 and the last 9 are compared with the reference of the same part of the day
 // (package reference) by Wasserstein, Kolmogorov-Smirnov, PSI, Jensen-Shannon, and embeddings by MMD. A feature has moved
 // when its mean distance (Wasserstein) is above both the smallest change worth telling and what was learnt, and one of the
 // tests of shape agrees. Page-Hinkley on the picture's features finds sudden changes: what was before is then left out of the
@@ -23,8 +23,8 @@
 // AP50 while its mean score rises). The rules, in order, are in [judge]; what they were measured on is in testdata/README.md:
 //
 //  1. The picture is worse (light, contrast, sharpness or colour moved) and scores fell, or detections became fewer, or
-//     became more with lower scores: loss.
-//  2. The picture is another view, and scores fell: loss. Without that the view has changed: drift.
+//     became more with lower scores: loss. Fewer detections of another view in the same light do not count.
+//  2. The picture is another view, and scores fell, or it is the view upside down: loss. Else the view has changed: drift.
 //  3. The picture is what it was, and the number of detections changed. Where motion follows the number of objects in the
 //     reference, it is asked: if it moved with it, others are there now, or nobody: drift, of content. If it did not, they are
 //     there and are not found: loss. Where motion cannot tell, it is content.

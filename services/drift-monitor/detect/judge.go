@@ -28,6 +28,7 @@ const (
 func judge(c *comparison, cfg *Config) opinion {
 	worse, worseBy := c.worse(&cfg.Content)
 	view := c.moved[feature.Scene] && c.shift[feature.Scene] > cfg.Content.Scene
+	light := c.beyond(feature.Luma, cfg.Content.Luma) || c.beyond(feature.Contrast, cfg.Content.Contrast)
 	say := func(s State, f, format string, args ...any) opinion {
 		return opinion{state: s, cause: f, detail: fmt.Sprintf(format, args...)}
 	}
@@ -36,9 +37,11 @@ func judge(c *comparison, cfg *Config) opinion {
 		return say(SuspectedLoss, feature.Score.String(), "%s changed, and there are %.3g times the detections, with lower scores", worseBy, c.ratio)
 	case worse && c.lower:
 		return say(SuspectedLoss, feature.Score.String(), "%s changed, and scores fell by %.2f", worseBy, -c.shift[feature.Score])
-	case worse && c.fewer:
+	case worse && c.fewer && (light || !view):
 		return say(SuspectedLoss, feature.Detections.String(), "%s changed, and detections are %.2f of what they were", worseBy, c.ratio)
-	case view && c.lower: // 2
+	case view && c.upside: // 2
+		return say(SuspectedLoss, feature.Scene.String(), "the picture is upside down, detections are %.2f of what they were", c.ratio)
+	case view && c.lower:
 		return say(SuspectedLoss, feature.Score.String(), "the view changed, and scores fell by %.2f", -c.shift[feature.Score])
 	}
 	if !worse && !view { // 3
@@ -54,8 +57,8 @@ func judge(c *comparison, cfg *Config) opinion {
 	}
 	if f, ok := c.strongest(); ok { // 6
 		switch {
-		case view && f == feature.Scene.String():
-			return say(DataDrift, f, "the view changed, detections are %.2f of what they were", c.ratio)
+		case view && !light:
+			return say(DataDrift, feature.Scene.String(), "the view changed, detections are %.2f of what they were", c.ratio)
 		case worse:
 			return say(DataDrift, worseBy, "%s changed, answers did not get worse (detections %.2f of what they were)", worseBy, c.ratio)
 		}
@@ -81,6 +84,11 @@ func (c *comparison) worse(limit *Content) (bool, string) {
 		}
 	}
 	return name != "", name
+}
+
+// beyond reports whether a feature has moved by more than what is in the picture can make.
+func (c *comparison) beyond(f feature.Feature, bound float64) bool {
+	return c.moved[f] && math.Abs(c.shift[f]) > bound
 }
 
 // content judges a change of the number of detections in a picture that is as it was.

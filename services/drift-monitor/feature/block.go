@@ -15,8 +15,10 @@ const (
 
 // A Block is what was seen during one short time, in bounded memory. The zero value is empty.
 type Block struct {
-	Frames  float64            `json:"frames"`  // observations counted
-	Objects float64            `json:"objects"` // detections in them
+	Frames  float64 `json:"frames"`  // observations counted
+	Objects float64 `json:"objects"` // detections in them
+	// Upside is how many of the pictures were like the view turned upside down.
+	Upside  float64            `json:"upside,omitempty"`
 	Hist    [Count]Histogram   `json:"hist"`
 	Classes map[string]float64 `json:"classes,omitempty"`
 	// Embeddings are projected to Dimensions; one for each short time.
@@ -28,6 +30,9 @@ func (b *Block) Add(o *Observation, view *View) {
 	b.Frames++
 	b.Objects += float64(len(o.Detections))
 	Values(o, view, func(f Feature, v float64) { b.Hist[f].Add(f.Scale(), v) })
+	if view != nil && !o.NoQuality && view.UpsideDown(o.Hash) {
+		b.Upside++
+	}
 	for i := range o.Detections {
 		b.class(o.Detections[i].Class, 1)
 	}
@@ -52,6 +57,7 @@ func (b *Block) class(name string, n float64) {
 func (b *Block) Merge(o *Block) {
 	b.Frames += o.Frames
 	b.Objects += o.Objects
+	b.Upside += o.Upside
 	for f := range b.Hist {
 		b.Hist[f].Merge(o.Hist[f])
 	}
@@ -102,7 +108,7 @@ func ClassCounts(a, b *Block) (x, y []float64) {
 
 // Validate reports a block that could not have been counted.
 func (b *Block) Validate() error {
-	if !(b.Frames >= 0 && b.Frames < maxCount) || !(b.Objects >= 0 && b.Objects < maxCount) {
+	if !(b.Frames >= 0 && b.Frames < maxCount) || !(b.Objects >= 0 && b.Objects < maxCount) || !(b.Upside >= 0 && b.Upside <= b.Frames) {
 		return fmt.Errorf("block: %v frames with %v objects", b.Frames, b.Objects)
 	}
 	for f, h := range b.Hist {

@@ -73,5 +73,22 @@ func (v *View) Distance(hash uint64) float64 {
 	return float64(sum / v.Count)
 }
 
+// turned are the bits of a hash whose frequencies change their sign when the picture is turned by half a circle: those of an
+// odd sum of row and column.
+func turned() (mask uint64) {
+	for bit := range hashBits {
+		if (bit%8+bit/8)%2 == 1 {
+			mask |= 1 << bit
+		}
+	}
+	return mask
+}
+
+// UpsideDown reports whether a hash is nearer to the view turned by half a circle than to the view, by more than chance.
+func (v *View) UpsideDown(hash uint64) bool {
+	const clearly = 10
+	return v.Count > 0 && v.Distance(hash^turned())+clearly < v.Distance(hash)
+}
+
 // Measured reports whether the observation has a figure of motion.
 func (o *Observation) Measured() bool { return o.Motion >= 0 && !math.IsInf(o.Motion, 0) }

@@ -16,7 +16,7 @@ type Config struct {
 	Hours int
 	// Learn is for how long after the promotion new hours are learnt.
 	Learn time.Duration
-	// Block is the shortest time that is counted together. Windows are 4 and 12 blocks long.
+	// Block is the shortest time that is counted together. Windows are 4 and 9 blocks long.
 	Block time.Duration
 	// Location is where the camera is; nil is UTC.
 	Location *time.Location
@@ -52,7 +52,7 @@ const (
 	// Short is how many blocks the shorter of the two windows has.
 	Short = 4
 	// Long is how many the longer one has.
-	Long = 12
+	Long = 9
 	// minBlocks is how many blocks a bucket has at least: two long windows that do not overlap.
 	minBlocks = 2 * Long
 	// maxBlocks bounds what is kept while capturing; then pairs of blocks become one.

@@ -175,20 +175,21 @@ func (t *tally) threshold() float64 {
 	return round3(max(t.sum/t.n+3*t.deviation(), kept*t.high))
 }
 
-// bounds are mean -+ 3 sd, and beyond everything seen; 0 and a large number when nothing was.
+// bounds are mean -+ 3 sd of ratios, and a quarter further from 1 than everything seen; 0 and a large number when nothing was.
 func (t *tally) bounds() (low, high float64) {
 	if t.n == 0 {
 		return 0, 1e6
 	}
 	mean, d := t.sum/t.n, 3*t.deviation()
-	return round3(max(min(mean-d, t.low/kept), 0)), round3(min(max(mean+d, t.high*kept), 1e6))
+	low, high = min(mean-d, 1-kept*(1-t.low)), max(mean+d, 1+kept*(t.high-1))
+	return round3(min(max(low, 0), 1)), round3(max(min(high, 1e6), 1))
 }
 
 func round3(v float64) float64 { return math.Round(v*1000) / 1000 }
 
 // compact scales every histogram to 1000 values of whole hundredths and keeps a bounded number of embeddings.
 func compact(b feature.Block) feature.Block {
-	out := feature.Block{Frames: b.Frames, Objects: b.Objects, Embeddings: spread(b.Embeddings, maxEmbeddings)}
+	out := feature.Block{Frames: b.Frames, Objects: b.Objects, Upside: b.Upside, Embeddings: spread(b.Embeddings, maxEmbeddings)}
 	for f, h := range b.Hist {
 		if sum := h.Sum(); sum > 0 {
 			out.Hist[f].Merge(h)

@@ -125,8 +125,8 @@ func (l *Learner) Finish(r *Reference, c Config) bool {
 	}
 	seconds := l.Seconds
 	if r.BlockSeconds == 0 {
-		// A long window holds six independent pictures, if the bucket holds two such windows.
-		for seconds*Long < 6*slowest && len(blocks) >= 2*minBlocks {
+		// A long window holds five independent pictures, if the bucket holds two such windows.
+		for seconds*Long < 5*slowest && len(blocks) >= 2*minBlocks {
 			blocks, seconds = pairs(blocks), 2*seconds
 		}
 		r.BlockSeconds = seconds

@@ -74,7 +74,7 @@ make_clip() {
       encode crowd -stream_loop 2 -i "$source" -ss 20 -stream_loop 2 -i "$source" -ss 40 -stream_loop 2 -i "$source" -ss 60 -stream_loop 2 -i "$source" \
         -filter_complex "[0][1]blend=all_mode=darken[a];[2][3]blend=all_mode=darken[b];[a][b]blend=all_mode=darken" -t 79.5
       ;;
-    # What follows was recorded after the rules were settled, to see whether they hold.
+    # What follows was recorded after rules were settled, to see whether they hold: held-* led to mends, final-* did not.
     held-dark-20) filter "$1" "lutrgb=r=val*0.2:g=val*0.2:b=val*0.2" ;;
     held-dark-45) filter "$1" "lutrgb=r=val*0.45:g=val*0.45:b=val*0.45" ;;
     held-over-26) filter "$1" "lutrgb=r=min(val*2.6\,255):g=min(val*2.6\,255):b=min(val*2.6\,255)" ;;
@@ -93,6 +93,32 @@ make_clip() {
     held-green) filter "$1" "colorbalance=gm=0.6:gs=0.4" ;;
     held-crowd-2)
       encode "$1" -stream_loop 2 -i "$source" -ss 33 -stream_loop 2 -i "$source" -filter_complex "[0][1]blend=all_mode=darken" -t 79.5
+      ;;
+    final-dark-25) filter "$1" "lutrgb=r=val*0.25:g=val*0.25:b=val*0.25" ;;
+    final-dark-noisy) filter "$1" "lutrgb=r=val*0.35:g=val*0.35:b=val*0.35,noise=alls=30:allf=t" ;;
+    final-contrast-27) filter "$1" "lutrgb=r=128+(val-128)*0.27:g=128+(val-128)*0.27:b=128+(val-128)*0.27" ;;
+    final-contrast-70) filter "$1" "lutrgb=r=128+(val-128)*0.7:g=128+(val-128)*0.7:b=128+(val-128)*0.7" ;;
+    final-blur-4) filter "$1" "gblur=sigma=4" ;;
+    final-blur-12) filter "$1" "gblur=sigma=12" ;;
+    final-fog-60) filter "$1" "lutrgb=r=val*0.4+215*0.6:g=val*0.4+215*0.6:b=val*0.4+215*0.6" ;;
+    final-over-16) filter "$1" "lutrgb=r=min(val*1.6\,255):g=min(val*1.6\,255):b=min(val*1.6\,255)" ;;
+    final-over-40) filter "$1" "lutrgb=r=min(val*4\,255):g=min(val*4\,255):b=min(val*4\,255)" ;;
+    final-noise-45) filter "$1" "noise=alls=45:allf=t" ;;
+    final-jpeg-120)
+      [[ -s $clips/$1.avi ]] || ffmpeg -nostdin -y -loglevel error -i "$source" -vf scale=120:90 -c:v mjpeg -q:v 31 -qmin 31 -qmax 31 "$clips/$1.avi"
+      encode "$1" -i "$clips/$1.avi" -vf scale=768:576:flags=neighbor
+      ;;
+    final-red) filter "$1" "colorbalance=rm=0.5:rs=0.3" ;;
+    final-vflip) filter "$1" "vflip" ;;
+    final-rotated-contrast) filter "$1" "hflip,vflip,lutrgb=r=128+(val-128)*0.6:g=128+(val-128)*0.6:b=128+(val-128)*0.6" ;;
+    final-shift-down) filter "$1" "crop=iw-120:ih-90:60:0,scale=768:576" ;;
+    final-empty-dim)
+      background
+      encode "$1" -loop 1 -framerate 10 -i "$clips/background.png" -t 79.5 -vf "lutrgb=r=val*0.9:g=val*0.9:b=val*0.9,noise=alls=4:allf=t"
+      ;;
+    final-crowd-3)
+      encode "$1" -stream_loop 2 -i "$source" -ss 13 -stream_loop 2 -i "$source" -ss 51 -stream_loop 2 -i "$source" \
+        -filter_complex "[0][1]blend=all_mode=darken[a];[a][2]blend=all_mode=darken" -t 79.5
       ;;
     *)
       echo "record.sh: no clip $1" >&2
