@@ -182,6 +182,7 @@ func (b books) Done(m stage.Message, _ []stage.Output) {
 	b.mark(m, ledger.Predicted, "")
 	b.measure.predicted(streams.LastToken(m.Subject))
 }
+
 func (b books) Dropped(m stage.Message, fate ledger.Mark, reason string) {
 	b.mark(m, fate, reason)
 }
