@@ -17,7 +17,7 @@ const (
 // messages only. A key that was not met for ten minutes has no series any more.
 type Cache[V any] struct {
 	t    *Telemetry
-	make func(s *Set, key string) V
+	open func(s *Set, key string) V
 	now  func() time.Time
 	stop func()
 
@@ -31,9 +31,9 @@ type cached[V any] struct {
 	used atomic.Int64
 }
 
-// NewCache makes a cache. make is called once for each key, with the set that owns the series of that key.
-func NewCache[V any](t *Telemetry, make func(s *Set, key string) V) *Cache[V] {
-	c := &Cache[V]{t: t, make: make, now: time.Now, keys: map[string]*cached[V]{}}
+// NewCache makes a cache. open is called once for each key, with the set that owns the series of that key.
+func NewCache[V any](t *Telemetry, open func(s *Set, key string) V) *Cache[V] {
+	c := &Cache[V]{t: t, open: open, now: time.Now, keys: map[string]*cached[V]{}}
 	c.stop = t.Collect(func(*Reading) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -66,7 +66,7 @@ func (c *Cache[V]) add(key string) *cached[V] {
 	}
 	c.sweep()
 	set := c.t.Set()
-	e := &cached[V]{set: set, v: c.make(set, key)}
+	e := &cached[V]{set: set, v: c.open(set, key)}
 	c.keys[key] = e
 	return e
 }

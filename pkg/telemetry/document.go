@@ -83,7 +83,7 @@ func labelRows(rows []Metric) []string {
 			of[key] = append(of[key], "`"+m.Name+"`")
 		}
 	}
-	var out []string
+	out := make([]string, 0, len(of))
 	for key, metrics := range of {
 		text := strings.Join(metrics, " ")
 		if len(metrics) > 3 {

@@ -135,7 +135,7 @@ func (k *keeper) ForceFlush(ctx context.Context) error {
 }
 
 func (k *keeper) each(do func(sdk.SpanProcessor) error) error {
-	var errs []error
+	errs := make([]error, 0, len(k.batches))
 	for _, b := range k.batches {
 		errs = append(errs, do(b))
 	}

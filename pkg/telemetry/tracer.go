@@ -203,7 +203,7 @@ func (t Tracer) Batch(ctx context.Context, name string, of []trace.Span) (contex
 	for _, s := range of {
 		s.AddLink(trace.Link{SpanContext: batch.SpanContext()})
 	}
-	return ctx, batch //nolint:spancheck // the caller ends it
+	return ctx, batch
 }
 
 // Header is the traceparent that continues a span, "" of one that is nothing.

@@ -103,7 +103,7 @@ func (m *measure) groups(all []streams.WorkGroup, infos []*jetstream.ConsumerInf
 	queues := make([]queue, 0, len(all))
 	for i, g := range all {
 		if c := infos[i]; c != nil {
-			queues = append(queues, queue{g.Stream, g.Config.Durable, int(min(c.NumPending, 1<<40)), c.NumAckPending, c.NumRedelivered}) //nolint:gosec // bounded
+			queues = append(queues, queue{g.Stream, g.Config.Durable, int(min(c.NumPending, 1<<40)), c.NumAckPending, c.NumRedelivered})
 		}
 	}
 	m.mu.Lock()
