@@ -55,7 +55,8 @@ func quantile(x []float64, q float64) float64 {
 		return x[len(x)-1]
 	}
 	part := at - float64(i)
-	return x[i] + (x[i+1]-x[i])*part // which is x[i], to the last bit, where both are equal
+	// Exactly x[i] where both are equal, and never beyond the next value by rounding.
+	return min(x[i+1], x[i]+(x[i+1]-x[i])*part)
 }
 
 // Bin counts the values of a sample between edges, in as many bins as there are edges less one. A value that equals an edge

@@ -3,10 +3,11 @@ package statistics
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 )
+
+const maxCalibrationBins = 10_000
 
 // Isotonic is a calibration that never falls: of detection scores to the probability that a detection is right, say. It is
 // plain data, to be stored as JSON; [Isotonic.Validate] what was.
@@ -21,7 +22,7 @@ type Isotonic struct {
 // (Ayer and others 1955). Equal scores are one point. weights may be nil, for 1 each. Agrees with scikit-learn's
 // IsotonicRegression with out_of_bounds='clip'.
 func FitIsotonic(scores, outcomes, weights []float64) (Isotonic, error) {
-	if err := errors.Join(checkFinite("the scores", scores, 1), checkFinite("the outcomes", outcomes, 1)); err != nil {
+	if err := errors.Join(checkFinite("the list of scores", scores, 1), checkFinite("the list of outcomes", outcomes, 1)); err != nil {
 		return Isotonic{}, fmt.Errorf("isotonic: %w", err)
 	}
 	if len(outcomes) != len(scores) || weights != nil && len(weights) != len(scores) {
@@ -101,7 +102,7 @@ func (c Isotonic) Validate() error {
 	if len(c.Scores) != len(c.Values) {
 		return fmt.Errorf("calibration: %d scores, %d values", len(c.Scores), len(c.Values))
 	}
-	if err := errors.Join(checkFinite("the scores", c.Scores, 1), checkFinite("the values", c.Values, 1)); err != nil {
+	if err := errors.Join(checkFinite("the list of scores", c.Scores, 1), checkFinite("the list of values", c.Values, 1)); err != nil {
 		return fmt.Errorf("calibration: %w", err)
 	}
 	for i := 1; i < len(c.Scores); i++ {
@@ -119,10 +120,10 @@ func CalibrationError(probabilities []float64, happened []bool, bins int) (float
 	if err := checkOutcomes(probabilities, happened); err != nil {
 		return 0, fmt.Errorf("calibration error: %w", err)
 	}
-	if bins < 1 {
-		return 0, fmt.Errorf("calibration error: %d bins", bins)
+	if bins < 1 || bins > maxCalibrationBins {
+		return 0, fmt.Errorf("calibration error: %d bins are not 1 to %d", bins, maxCalibrationBins)
 	}
-	off := make(map[int]float64) // what was said less what happened, by bin: there may be more bins than values
+	off := make([]float64, bins) // what was said less what happened
 	for i, p := range probabilities {
 		bin := min(bins-1, int(p*float64(bins)))
 		off[bin] += p
@@ -131,8 +132,8 @@ func CalibrationError(probabilities []float64, happened []bool, bins int) (float
 		}
 	}
 	sum := 0.0
-	for _, bin := range slices.Sorted(maps.Keys(off)) { // the same sum every time
-		sum += math.Abs(off[bin])
+	for _, v := range off {
+		sum += math.Abs(v)
 	}
 	return sum / float64(len(probabilities)), nil
 }

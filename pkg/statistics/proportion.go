@@ -13,7 +13,7 @@ type Proportion struct {
 	Successes, Trials int
 }
 
-// Share is the proportion itself.
+// Share is the proportion itself, NaN of no trials.
 func (p Proportion) Share() float64 { return float64(p.Successes) / float64(p.Trials) }
 
 func (p Proportion) check() error {

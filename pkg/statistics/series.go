@@ -26,18 +26,20 @@ func Autocorrelation(series []float64, maxLag int) ([]float64, error) {
 }
 
 // DecorrelationTime is the first lag at which the autocorrelation of a series is below 1/e: values that far apart may pass for
-// independent. It is ErrEmpty when no lag up to half of the series is: the series is too short to tell.
+// independent. It is ErrEmpty when that lag is more than a tenth of the series, which is then too short to tell: a mere trend
+// falls below 1/e after a quarter of any series.
 func DecorrelationTime(series []float64) (int, error) {
 	c, err := newCorrelations(series)
 	if err != nil {
 		return 0, err
 	}
-	for lag := 1; lag <= len(series)/2; lag++ {
+	longest := len(series) / 10
+	for lag := 1; lag <= longest; lag++ {
 		if c.at(lag) < 1/math.E {
 			return lag, nil
 		}
 	}
-	return 0, fmt.Errorf("decorrelation time: values of %d are correlated all along: %w", len(series), ErrEmpty)
+	return 0, fmt.Errorf("decorrelation time: it is more than %d, a tenth of the series: %w", longest, ErrEmpty)
 }
 
 // IntegratedTime is the integrated autocorrelation time of a series, 1 + 2*(the sum of the autocorrelation from lag 1 on): how
