@@ -176,7 +176,7 @@ type Gap struct {
 	Gap     float64 `json:"gap"`      // best less worst
 	GapLow  float64 `json:"gap_low"`  // of its interval
 	GapHigh float64 `json:"gap_high"`
-	Ratio   float64 `json:"ratio"`    // worst by best
+	Ratio   float64 `json:"ratio"` // worst by best
 	Best    Slice   `json:"best"`
 	Worst   Slice   `json:"worst"`
 	// Refused are slices with too little in them to judge.
