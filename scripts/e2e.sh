@@ -60,7 +60,19 @@ sweep() {
   done
 }
 
+# check_dockerfile lints every image, and the variant of infer for CUDA, whose base image need not be had for that.
+check_dockerfile() {
+  local base
+  base=$(awk '/^FROM nvidia\/cuda:/ { print $2 }' deploy/docker/Dockerfile)
+  quietly "$DOCKER" buildx bake --check -f deploy/docker/bake.hcl &&
+    quietly "$DOCKER" buildx build --call=check --build-arg INFER=cuda --build-context "$base=docker-image://debian:bookworm-slim" \
+      -f deploy/docker/Dockerfile --target infer .
+}
+
 make_images
+step "deploy/docker/Dockerfile"
+check_dockerfile || die "the Dockerfile does not pass its check"
+ok "no warnings, CUDA variant too"
 step "bin/e2e"
 CGO_ENABLED=0 quietly go test -c -tags e2e -o bin/e2e/e2e.test ./e2e || die "the tests do not build"
 ok "built"

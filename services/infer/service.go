@@ -148,7 +148,14 @@ func (s *Service) Run(ctx context.Context) error {
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, atWork sync.WaitGroup
-	for _, run := range []func(context.Context) error{s.reporter.Run, s.events.Run} {
+	report := func(ctx context.Context) error {
+		err := s.reporter.Run(ctx)
+		if err != nil && s.deps.Member != nil {
+			s.deps.Member.Stay()
+		}
+		return err
+	}
+	for _, run := range []func(context.Context) error{report, s.events.Run} {
 		telling.Go(func() {
 			if err := run(tell); err != nil {
 				s.deps.Log.WarnContext(tell, "what this instance saw last is not reported", slog.Any("error", err))

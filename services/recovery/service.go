@@ -41,6 +41,8 @@ type Service struct {
 	deps   Deps
 	events *events.Publisher
 	handed handed
+
+	booking sync.WaitGroup // deaths that the books are still to be told of
 }
 
 // NewService makes a Service; Run runs it, once.

@@ -144,7 +144,7 @@ func ingest() User {
 		streams.PredictionSubject("*", "*"), // gaps: nobody can see the camera
 		streams.EventSubject("camera", "*", "*"),
 		key(streams.LeasesBucket, "*"), // the recovery service's lease has two tokens
-		last(streams.Events, streams.EventSubject("camera", "*", "*")), last(streams.Ledger, books),
+		last(streams.Events, streams.EventSubject("camera", "*", "*")), api+"DIRECT.GET."+streams.Events, last(streams.Ledger, books),
 		last(streams.Predictions, streams.PredictionSubject("*", "*")))
 	u.get(streams.LeasesBucket, streams.WorkersBucket)
 	u.watch(streams.LeasesBucket, streams.WorkersBucket)
