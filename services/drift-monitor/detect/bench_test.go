@@ -107,17 +107,27 @@ func BenchmarkObserve(b *testing.B) {
 	}
 	for _, c := range []*clip{loadClip(b, "steady"), full} {
 		b.Run(c.name, func(b *testing.B) {
-			p := &player{d: newDetector(b, config()), at: morning()}
-			p.play(300, c)
+			cfg := config()
+			cfg.Reference.Hours = 24 // one bucket, that is known after three minutes
+			p := &player{d: newDetector(b, cfg), at: morning()}
+			p.play(600, c)
+			if len(p.d.Reference().Buckets) != 1 {
+				b.Fatal("no reference after ten minutes")
+			}
+			verdicts, observed := 0, 0
 			b.ReportAllocs()
 			for b.Loop() {
 				o := c.observations[p.frame%len(c.observations)]
 				o.At = p.at
-				p.d.Observe(&o)
-				p.frame++
-				if p.at = p.at.Add(interval); p.at.Hour() != 8 { // stay in the hour that is known
-					p.at = morning().Add(24 * time.Hour * time.Duration(p.frame))
+				if _, ok := p.d.Observe(&o); ok {
+					verdicts++
 				}
+				p.frame++
+				observed++
+				p.at = p.at.Add(interval)
+			}
+			if observed > 1000 && verdicts < observed/50 { // one in 25 ends a block
+				b.Fatalf("%d verdicts of %d observations: it measures nothing", verdicts, observed)
 			}
 		})
 	}

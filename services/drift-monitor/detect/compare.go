@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math"
+	"slices"
 
 	"github.com/sightline-dev/sightline/pkg/statistics"
 	"github.com/sightline-dev/sightline/services/drift-monitor/feature"
@@ -27,6 +28,27 @@ type comparison struct {
 	fewer  bool // detections per picture are below low
 	more   bool // and above high
 	lower  bool // scores fell by more than those of a model that copes
+}
+
+// said is what is told of a comparison.
+type said struct {
+	Evidence  []Evidence        `json:"evidence,omitempty"`
+	Effective float64           `json:"effective,omitempty"`
+	Rate      *quality.Estimate `json:"rate,omitempty"`
+}
+
+// said puts first what moved.
+func (c *comparison) said() said {
+	slices.SortStableFunc(c.evidence, func(a, b Evidence) int {
+		switch {
+		case a.Moved == b.Moved:
+			return 0
+		case a.Moved:
+			return -1
+		}
+		return 1
+	})
+	return said{Evidence: c.evidence, Effective: c.effective, Rate: c.rate}
 }
 
 // least are the smallest scores of the tests of shape that count for anything: a quarter of all values moved; PSI's usual

@@ -37,6 +37,7 @@ type state struct {
 	Cause  string    `json:"cause,omitempty"`
 	Detail string    `json:"detail,omitempty"`
 	Latch  [2]latch  `json:"latch"` // data drift or worse, suspected loss
+	Said   said      `json:"said"`
 }
 
 // stateFormat is the version of the stored form.
@@ -291,24 +292,20 @@ func (d *Detector) set(at time.Time, st State, cause, detail string) bool {
 	return true
 }
 
+// verdict says the state, with the evidence of c. While windows fill again it is that of the last comparison: a state that is
+// held up is never without its reasons.
 func (d *Detector) verdict(at time.Time, c *comparison) Verdict {
-	v := Verdict{State: d.s.State, Since: d.s.Since, At: at, Cause: d.s.Cause, Detail: d.s.Detail}
-	if c == nil {
-		return v
+	s := &d.s
+	switch {
+	case c != nil:
+		s.Said = c.said()
+	case s.State == NotEnoughData:
+		s.Said = said{}
 	}
-	v.EffectiveSamples = c.effective
-	v.Rate = c.rate
-	v.Evidence = c.evidence
-	slices.SortStableFunc(v.Evidence, func(a, b Evidence) int {
-		switch {
-		case a.Moved == b.Moved:
-			return 0
-		case a.Moved:
-			return -1
-		}
-		return 1
-	})
-	return v
+	return Verdict{
+		State: s.State, Since: s.Since, At: at, Cause: s.Cause, Detail: s.Detail,
+		Evidence: slices.Clone(s.Said.Evidence), EffectiveSamples: s.Said.Effective, Rate: s.Said.Rate,
+	}
 }
 
 // rank orders states by how bad they are.

@@ -63,39 +63,81 @@ func run(tb testing.TB, cfg Config, shift int, calm, bad []*clip) (before, durin
 }
 
 // A scenario is what a disturbed clip must lead to. recall and precision are what the disturbance did to the model, against
-// its own answers of score .5 and more to the clip undisturbed: see testdata/README.md.
+// its own answers to the clip undisturbed: see testdata/README.md.
 type scenario struct {
 	name              string
 	state             State
 	cause             string // "" is any
 	recall, precision float64
-	golden            bool // its trace is in testdata
+	set               set
 }
+
+// A set is when a scenario was recorded, and how sure its state is.
+type set int
+
+const (
+	golden     set = iota // its trace is in testdata; rules were made by these and by tuned
+	tuned                 // its trace is too large for the repository, as are the following
+	held                  // recorded after the first rules, which were then mended by it
+	final                 // recorded after the mends, and nothing was changed by it
+	borderline            // recall or precision lost so little that DataDrift and SuspectedLoss are both right
+)
 
 func scenarios() []scenario {
 	return []scenario{
-		{"dark", SuspectedLoss, "", .545, .990, true},
-		{"over", DataDrift, "luma", .983, .986, true},
-		{"low-contrast", SuspectedLoss, "", .760, .982, true},
-		{"fog", SuspectedLoss, "", .325, .939, true},
-		{"blur", DataDrift, "sharpness", .960, .993, true},
-		{"noise", DataDrift, "sharpness", .989, .976, true},
-		{"jpeg", DataDrift, "sharpness", .997, .979, true},
-		{"grey", DataDrift, "saturation", .976, .924, true},
-		{"rotated", SuspectedLoss, "scene", .770, .656, true},
-		{"shifted", DataDrift, "", .997, .965, true},
-		{"empty", DataDrift, "detections", 1, 1, true},
-		{"crowd", DataDrift, "detections", .963, 1, true},
-		{"night", SuspectedLoss, "", .002, .001, false},
-		{"dim", DataDrift, "luma", .998, .985, false},
-		{"over-strong", SuspectedLoss, "", .894, .730, false},
-		{"low-contrast-mild", DataDrift, "", .988, .990, false},
-		{"blur-mild", DataDrift, "sharpness", .994, .991, false},
-		{"noise-mild", DataDrift, "temporal_difference", .999, .982, false},
-		{"jpeg-full", DataDrift, "sharpness", 1, .984, false},
-		{"hue", SuspectedLoss, "detections", .755, .079, false},
-		{"swapped", SuspectedLoss, "detections", .548, .036, false},
-		{"flipped", DataDrift, "scene", .997, .985, false},
+		{"dark", SuspectedLoss, "", .545, .990, golden},
+		{"over", DataDrift, "luma", .983, .986, golden},
+		{"low-contrast", SuspectedLoss, "", .760, .982, golden},
+		{"fog", SuspectedLoss, "", .325, .939, golden},
+		{"blur", DataDrift, "sharpness", .960, .993, golden},
+		{"noise", DataDrift, "sharpness", .989, .976, golden},
+		{"jpeg", DataDrift, "sharpness", .997, .979, golden},
+		{"grey", DataDrift, "saturation", .976, .924, golden},
+		{"rotated", SuspectedLoss, "scene", .770, .656, golden},
+		{"shifted", DataDrift, "", .997, .965, golden},
+		{"empty", DataDrift, "detections", 1, 1, golden},
+		{"crowd", DataDrift, "detections", .963, 1, golden},
+		{"night", SuspectedLoss, "", .002, .001, tuned},
+		{"dim", DataDrift, "luma", .998, .985, tuned},
+		{"over-strong", SuspectedLoss, "", .894, .730, tuned},
+		{"low-contrast-mild", DataDrift, "", .988, .990, tuned},
+		{"blur-mild", DataDrift, "sharpness", .994, .991, tuned},
+		{"noise-mild", DataDrift, "temporal_difference", .999, .982, tuned},
+		{"jpeg-full", DataDrift, "sharpness", 1, .984, tuned},
+		{"hue", SuspectedLoss, "detections", .755, .079, tuned},
+		{"swapped", SuspectedLoss, "detections", .548, .036, tuned},
+		{"flipped", DataDrift, "scene", .997, .985, tuned},
+		{"held-blur-14", SuspectedLoss, "", .366, .955, held},
+		{"held-blur-9", SuspectedLoss, "", .869, .989, borderline},
+		{"held-contrast-20", SuspectedLoss, "", .245, .977, held},
+		{"held-contrast-45", DataDrift, "", .961, .993, held},
+		{"held-crowd-2", DataDrift, "detections", .981, 1, held},
+		{"held-dark-20", SuspectedLoss, "", .008, .043, held},
+		{"held-dark-45", DataDrift, "", .974, .989, held},
+		{"held-fog-50", SuspectedLoss, "", .850, .981, held},
+		{"held-green", DataDrift, "", .907, .984, borderline},
+		{"held-jpeg-160", DataDrift, "", .953, .952, borderline},
+		{"held-noise-100", DataDrift, "", .984, .934, held},
+		{"held-over-26", DataDrift, "", .940, .861, borderline},
+		{"held-rotated-dim", SuspectedLoss, "", .779, .735, held},
+		{"held-shift-left", DataDrift, "scene", .988, .902, held},
+		{"final-blur-12", SuspectedLoss, "", .592, .970, final},
+		{"final-blur-4", DataDrift, "sharpness", .985, .992, final},
+		{"final-contrast-27", SuspectedLoss, "", .650, .972, final},
+		{"final-contrast-70", DataDrift, "", .995, .988, final},
+		{"final-crowd-3", DataDrift, "detections", .971, 1, final},
+		{"final-dark-25", SuspectedLoss, "", .189, .989, final},
+		{"final-dark-noisy", SuspectedLoss, "", .649, .987, final},
+		{"final-empty-dim", DataDrift, "detections", 1, 1, final},
+		{"final-fog-60", SuspectedLoss, "", .645, .942, final},
+		{"final-jpeg-120", SuspectedLoss, "", .903, .942, borderline},
+		{"final-noise-45", DataDrift, "", .997, .985, final},
+		{"final-over-16", DataDrift, "luma", .997, .982, final},
+		{"final-over-40", SuspectedLoss, "", .786, .608, final},
+		{"final-red", DataDrift, "", .987, .987, final},
+		{"final-rotated-contrast", SuspectedLoss, "", .744, .686, final},
+		{"final-shift-down", DataDrift, "scene", .987, .979, final},
+		{"final-vflip", SuspectedLoss, "", .783, .635, final},
 	}
 }
 
@@ -104,7 +146,7 @@ func TestScenarios(t *testing.T) {
 	steady := loadClip(t, "steady")
 	for _, sc := range scenarios() {
 		t.Run(sc.name, func(t *testing.T) {
-			if os.Getenv(tracesVariable) == "" && !sc.golden {
+			if os.Getenv(tracesVariable) == "" && sc.set != golden {
 				t.Skipf("NOT TESTED: its trace is too large for the repository; make it with services/sightline/drifttrace/record.sh and set %s", tracesVariable)
 			}
 			bad := loadClip(t, sc.name)
@@ -115,15 +157,19 @@ func TestScenarios(t *testing.T) {
 				}
 				at := -1.0
 				for _, c := range during {
-					if c.state == sc.state && at < 0 {
+					right := c.state == sc.state || sc.set == borderline && rank(c.state) > 0
+					if right && at < 0 {
 						at = c.after
 					}
-					if rank(c.state) > rank(sc.state) {
+					if rank(c.state) > rank(sc.state) && !right {
 						t.Errorf("shift %d: %s after %.0f s: %v", shift, c.state, c.after, during)
 					}
 				}
-				if at < 0 || at > 60 || said.State != sc.state || sc.cause != "" && said.Cause != sc.cause {
-					t.Errorf("shift %d: after %.0f s %s by %s (%s), want %s by %q within 60 s", shift, at, said.State, said.Cause, said.Detail, sc.state, sc.cause)
+				if at < 0 || at > 60 {
+					t.Errorf("shift %d: after %.0f s: %v, want %s within 60 s", shift, at, during, sc.state)
+				}
+				if sc.set != borderline && (said.State != sc.state || sc.cause != "" && said.Cause != sc.cause) {
+					t.Errorf("shift %d: %s by %s (%s), want %s by %q", shift, said.State, said.Cause, said.Detail, sc.state, sc.cause)
 				}
 				if len(after) == 0 || after[len(after)-1].state != OK {
 					t.Errorf("shift %d: afterwards: %v, want ok at last", shift, after)
@@ -152,6 +198,9 @@ func TestSteadyDay(t *testing.T) {
 			verdicts++
 			if v.ReferenceChanged {
 				learnt++
+			}
+			if v.State == OK && len(v.Evidence) == 0 {
+				t.Fatalf("after %v: a verdict without evidence: %+v", v.At.Sub(morning()), v)
 			}
 			if v.State == DataDrift || v.State == SuspectedLoss {
 				t.Fatalf("shift %d, after %v: %s: %s %s", shift, v.At.Sub(morning()), v.State, v.Cause, v.Detail)

@@ -8,6 +8,9 @@ import (
 	"github.com/sightline-dev/sightline/services/drift-monitor/reference"
 )
 
+// maxEvidence is more than there are features and tests.
+const maxEvidence = 100
+
 // Encode is the detector's whole state, its reference included, as JSON.
 func (d *Detector) Encode() ([]byte, error) { return json.Marshal(&d.s) }
 
@@ -40,6 +43,9 @@ func (s *state) validate() error {
 	}
 	if rank(s.State) < 0 && s.State != NotEnoughData {
 		return fmt.Errorf("detect: state %q", s.State)
+	}
+	if len(s.Said.Evidence) > maxEvidence {
+		return fmt.Errorf("detect: %d pieces of evidence", len(s.Said.Evidence))
 	}
 	if len(s.Blocks) > reference.Long {
 		return fmt.Errorf("detect: %d blocks", len(s.Blocks))

@@ -128,7 +128,10 @@ make_clip() {
 }
 
 all=(steady steady-odd dark dim night over over-strong low-contrast low-contrast-mild fog blur blur-mild noise noise-mild
-  jpeg jpeg-full grey hue swapped rotated flipped shifted empty crowd)
+  jpeg jpeg-full grey hue swapped rotated flipped shifted empty crowd
+  held-{dark-20,dark-45,over-26,contrast-20,contrast-45,fog-50,blur-9,blur-14,noise-100,jpeg-160,shift-left,rotated-dim,green,crowd-2}
+  final-{dark-25,dark-noisy,contrast-27,contrast-70,blur-4,blur-12,fog-60,over-16,over-40,noise-45,jpeg-120,red,vflip}
+  final-{rotated-contrast,shift-down,empty-dim,crowd-3})
 (($# > 0)) || set -- "${all[@]}"
 for name; do
   make_clip "$name"
