@@ -15,7 +15,7 @@ ENV := . scripts/env.sh
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## cameras, broker, model and console on this machine: make demo ARGS="--for 60s"
@@ -61,6 +61,12 @@ chaos: ## faults on real processes, up to 15 minutes: make chaos ARGS="--only ki
 	@scripts/setup.sh chaos
 	@scripts/chaos.sh $(ARGS)
 
+.PHONY: drift-scenarios
+drift-scenarios: ## faults and disturbed pictures on cameras, what is found and how soon: ARGS="--only frozen,black"
+	@scripts/setup.sh demo
+	@scripts/build.sh drift-scenarios
+	@$(ENV); exec bin/drift-scenarios $(ARGS)
+
 .PHONY: images
 images: ## container images of every service, and keys for development: make images ARGS="infer"
 	@scripts/setup.sh containers
@@ -80,6 +86,12 @@ sbom: ## what each image contains: bin/sbom/*.cdx.json
 e2e: ## the images and the compose file from end to end, in containers: make e2e ARGS="-test.run TestE2E/world/kill"
 	@scripts/setup.sh containers
 	@scripts/e2e.sh $(ARGS)
+
+.PHONY: dashboards
+dashboards: ## every expression of the Grafana dashboards against a running demo: none may be empty
+	@scripts/setup.sh demo dashboards
+	@scripts/build.sh sightline
+	@$(ENV); scripts/dashboards.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)

@@ -205,8 +205,43 @@ func (p *page) up(ctx context.Context, t *testing.T) {
 		}
 		x.Notes = append(x.Notes, fmt.Sprintf("the command took %.1f s", time.Since(began).Seconds()))
 		p.Runner = &trial.Runner{Watch: w, Unsteady: p.unsteady, Report: p.Table}
-		return errors.Join(p.answered(ctx, x), p.Steady(ctx, time.Minute), p.Begin(ctx))
+		return errors.Join(p.answered(ctx, x), p.Steady(ctx, time.Minute), p.Begin(ctx), p.starts(ctx, x))
 	})
+}
+
+// starts notes how long each service takes from the start of its container until it takes work: an infer has then loaded and
+// tried its model.
+func (p *page) starts(ctx context.Context, x *report.Round) error {
+	ready := map[string]time.Time{} // by instance: its last step
+	for _, e := range p.Watch.Events(x.Began) {
+		if e.Area == "worker" && e.State == "started" || e.Area == "model" && e.Kind == "loaded" {
+			ready[e.Instance] = e.At
+		}
+	}
+	for _, service := range world.Services() {
+		all, err := p.containers(ctx, service)
+		if err != nil {
+			return err
+		}
+		var took []time.Duration
+		for _, c := range all {
+			state, err := p.engine.Adopt(c.ID, c.Name).State(ctx)
+			if err != nil {
+				return err
+			}
+			started, err := time.Parse(time.RFC3339Nano, state.StartedAt)
+			if err != nil {
+				return fmt.Errorf("start of %s: %w", c.Name, err)
+			}
+			at, ok := ready[c.ID[:min(12, len(c.ID))]] // its machine's name, and so its instance's
+			if !ok {
+				return fmt.Errorf("%s never told that it has started", c.Name)
+			}
+			took = append(took, at.Sub(started))
+		}
+		x.Notes = append(x.Notes, fmt.Sprintf("%s takes work %d ms after its container's start", service, report.Median(took).Milliseconds()))
+	}
+	return nil
 }
 
 func (p *page) try(ctx context.Context, t *testing.T, s trial.Scenario) {
@@ -245,7 +280,8 @@ func (p *page) kill(ctx context.Context, t *testing.T) {
 			if err != nil {
 				return err
 			}
-			x := p.engine.Adopt(all[r.Number-1].ID, all[r.Number-1].Name)
+			next := all[(r.Number-1)%len(all)]
+			x := p.engine.Adopt(next.ID, next.Name)
 			at, err := inHand(ctx, p.Watch, world.Infer, x)
 			if err != nil {
 				return err

@@ -49,10 +49,11 @@ func (b *bound) join(t *testing.T, done <-chan *report.Row) {
 
 // tried are subjects that a user must be refused: what another one does, what nobody may do, and to listen to all.
 var tried = map[string]struct{ publish, subscribe []string }{
-	access.Ingest:     {[]string{"tensors.live.m.stable.x", "dlq.infer.x", "$KV.CAMERAS.x", "$KV.WORKERS.infer.x", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE.X"}, []string{">", "frames.>", "predictions.>", "_INBOX_infer.>"}},
-	access.Preprocess: {[]string{"frames.live.x", "predictions.m.x", "$KV.LEASES.x", "$KV.MODELS.x", "$JS.ACK.TENSORS.x.1.1.1.0.0", "$JS.API.STREAM.DELETE.X"}, []string{">", "frames.>", "tensors.>", "_INBOX_recovery.>"}},
+	access.Ingest:     {[]string{"tensors.live.m.stable.x", "dlq.infer.x", "$KV.CAMERAS.x", "$KV.WORKERS.infer.x", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE.FRAMES"}, []string{">", "frames.>", "predictions.>", "_INBOX_infer.>"}},
+	access.Preprocess: {[]string{"frames.live.x", "predictions.m.x", "$KV.LEASES.x", "$KV.MODELS.x", "$JS.ACK.TENSORS.x.1.1.1.0.0", "$JS.API.STREAM.DELETE.FRAMES"}, []string{">", "frames.>", "tensors.>", "_INBOX_recovery.>"}},
 	access.Infer:      {[]string{"frames.every.x", "tensors.every.m.stable.x", "$KV.LEASES.x", "$KV.MODELS.x", "$JS.API.CONSUMER.CREATE.PREDICTIONS.x", "dlq.preprocess.x"}, []string{">", "tensors.>", "predictions.>", "_INBOX_app.>"}},
-	access.Recovery:   {[]string{"frames.live.x", "predictions.m.x", "dlq.infer.x", "$KV.CAMERAS.x", "$JS.API.STREAM.DELETE.PREDICTIONS.x", "$JS.API.STREAM.CREATE.X"}, []string{">", "frames.>", "predictions.>", "$SYS.>"}},
+	access.Recovery:   {[]string{"frames.live.x", "predictions.m.x", "dlq.infer.x", "$KV.CAMERAS.x", "$JS.API.STREAM.DELETE.PREDICTIONS", "$JS.API.STREAM.CREATE.X"}, []string{">", "frames.>", "predictions.>", "$SYS.>"}},
+	access.Drift:      {[]string{"frames.live.x", "predictions.m.x", "feedback.x", "$KV.CAMERAS.x", "$KV.CONDITIONS.x", "$KV.LEASES.service.recovery", "$JS.API.STREAM.PURGE.PREDICTIONS"}, []string{">", "frames.>", "predictions.>", "feedback.>", "$KV.>"}},
 	access.App:        {[]string{"predictions.m.x", "frames.live.x", "events.camera.state.x", "ledger.x", "$KV.CAMERAS.x", "$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.CREATE.FRAMES.x", "$JS.ACK.FRAMES.x.1.1.1.0.0"}, []string{">", "frames.>", "tensors.>", "events.>", "ledger.>", "dlq.>", "$KV.>", "$SYS.>", "_INBOX_operator.>"}},
 	access.Operator:   {[]string{"predictions.m.x", "$KV.LEASES.x", "$KV.WORKERS.infer.x", "ledger._incidents", "dlq.infer.x", "$JS.ACK.FRAMES.x.1.1.1.0.0"}, []string{">", "_INBOX_app.>", "$SYS.>"}},
 }

@@ -17,7 +17,7 @@ exec 8>"$sightline_cache/e2e.lock"
 flock -n 8 || die "end-to-end tests are running on this machine already"
 
 bases=(docker/dockerfile:1 debian:bookworm-slim golang:1.26-bookworm nats:2.15-alpine)
-images=(ingest preprocess infer recovery sightline camera)
+images=(ingest preprocess infer recovery drift-monitor sightline camera)
 
 has() { "$DOCKER" image inspect "$1" >/dev/null 2>&1; }
 
@@ -60,7 +60,19 @@ sweep() {
   done
 }
 
+# check_dockerfile lints every image, and the variant of infer for CUDA, whose base image need not be had for that.
+check_dockerfile() {
+  local base
+  base=$(awk '/^FROM nvidia\/cuda:/ { print $2 }' deploy/docker/Dockerfile)
+  quietly "$DOCKER" buildx bake --check -f deploy/docker/bake.hcl &&
+    quietly "$DOCKER" buildx build --call=check --build-arg INFER=cuda --build-context "$base=docker-image://debian:bookworm-slim" \
+      -f deploy/docker/Dockerfile --target infer .
+}
+
 make_images
+step "deploy/docker/Dockerfile"
+check_dockerfile || die "the Dockerfile does not pass its check"
+ok "no warnings, CUDA variant too"
 step "bin/e2e"
 CGO_ENABLED=0 quietly go test -c -tags e2e -o bin/e2e/e2e.test ./e2e || die "the tests do not build"
 ok "built"

@@ -21,7 +21,7 @@ export REVISION VERSION CREATED GO_ENV="$work/go-env" SOURCE_DATE_EPOCH=0 # file
 scripts/secrets.sh
 
 printf '\n%-12s %8s  %s\n' image size tag
-for image in ingest preprocess infer recovery sightline camera; do
+for image in ingest preprocess infer recovery drift-monitor sightline camera; do
   "$DOCKER" image inspect -f '{{index .RepoTags 0}} {{.Size}}' "sightline/$image:${SIGHTLINE_IMAGE_TAG:-dev}" 2>/dev/null |
     awk -v name="$image" '{ printf "%-12s %5.1f MB  %s\n", name, $2 / 1e6, $1 }' || true
 done

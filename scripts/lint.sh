@@ -50,6 +50,8 @@ mapfile -t programs < <(find . -name node_modules -prune -o -name '*.sh' -perm -
 check "shellcheck" shellcheck -a -x .ci/run "${programs[@]}"
 check "licences of Go modules" scripts/notices.sh check
 check "C only in the adapters" c_wall
+check "Prometheus' rules" in_module deploy/prometheus "$tools/promtool" check rules rules.yaml alerts.yaml
+check "what alerts fire on" in_module deploy/prometheus "$tools/promtool" test rules alerts_test.yaml
 while IFS= read -r module; do
   check "tidy $module" in_module "$module" env GOWORK=off go mod tidy -diff
   check "golangci-lint $module" in_module "$module" "$golangci" run ./...

@@ -7,7 +7,7 @@ set -euo pipefail
 . scripts/setup/containers.sh
 
 find_docker || die "no container engine answers" "scripts/setup.sh containers"
-if (($# == 0)); then set -- ingest preprocess infer recovery sightline camera; fi
+if (($# == 0)); then set -- ingest preprocess infer recovery drift-monitor sightline camera; fi
 tag=${SIGHTLINE_IMAGE_TAG:-dev}
 mkdir -p bin/sbom
 go build -o bin/sbom/list ./deploy/docker/sbom

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a machine to the state that a Make target needs. Usage: scripts/setup.sh build|demo|test|lint|model|bench|chaos|containers...
+# Brings a machine to the state that a Make target needs. Usage: scripts/setup.sh build|demo|dashboards|test|lint|model|bench|chaos|containers...
 # Each step looks first and does nothing when its result is there, so that a second run takes no time. What it makes
 # lies outside the repository, in ${XDG_CACHE_HOME:-~/.cache}/sightline. The steps are functions in scripts/setup/.
 set -euo pipefail
@@ -13,6 +13,8 @@ set -euo pipefail
 . scripts/setup/footage.sh
 # shellcheck source=scripts/setup/tools.sh
 . scripts/setup/tools.sh
+# shellcheck source=scripts/setup/prometheus.sh
+. scripts/setup/prometheus.sh
 # shellcheck source=scripts/setup/containers.sh
 . scripts/setup/containers.sh
 
@@ -21,11 +23,12 @@ for goal in "$@"; do
   case $goal in
   build) steps+=(go packages) ;;
   demo | bench | chaos) steps+=(go packages onnxruntime footage) ;;
-  test) steps+=(go packages onnxruntime footage gotestsum trainer node) ;;
-  lint) steps+=(go packages shellcheck golangci_lint) ;;
+  test) steps+=(go packages onnxruntime footage gotestsum prometheus trainer node) ;;
+  dashboards) steps+=(prometheus) ;;
+  lint) steps+=(go packages shellcheck golangci_lint prometheus) ;;
   model) steps+=(go packages onnxruntime footage trainer) ;;
   containers) steps+=(go containers) ;;
-  *) die "no goal named '$goal'" "goals: build demo bench chaos test lint model containers" ;;
+  *) die "no goal named '$goal'" "goals: build demo bench chaos dashboards test lint model containers" ;;
   esac
 done
 

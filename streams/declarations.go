@@ -18,17 +18,21 @@ const (
 	Events      = "EVENTS"
 	Ledger      = "LEDGER"
 	DLQ         = "DLQ"
+	Feedback    = "FEEDBACK"
 )
 
 // Bucket names (JetStream KV).
 const (
-	CamerasBucket  = "CAMERAS"
-	ModelsBucket   = "MODELS"
-	LeasesBucket   = "LEASES"
-	WorkersBucket  = "WORKERS"
-	SamplingBucket = "SAMPLING"
-	BooksBucket    = "BOOKS"
-	StrikesBucket  = "STRIKES"
+	CamerasBucket    = "CAMERAS"
+	ModelsBucket     = "MODELS"
+	LeasesBucket     = "LEASES"
+	WorkersBucket    = "WORKERS"
+	SamplingBucket   = "SAMPLING"
+	BooksBucket      = "BOOKS"
+	StrikesBucket    = "STRIKES"
+	DriftBucket      = "DRIFT"
+	ReferencesBucket = "REFERENCES"
+	ConditionsBucket = "CONDITIONS"
 )
 
 const (
@@ -42,6 +46,8 @@ const (
 	// FrameBacklog is how many frames of one every_frame camera may wait on disk before its ingest has to: one camera whose
 	// model does not keep up must not take the room of the others.
 	FrameBacklog = 4096
+	// FeedbackSize is the largest message of FEEDBACK, in bytes with its headers: a thousand boxes.
+	FeedbackSize = 256 << 10
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
 	// WorkerTTL is how long the entry of a worker stays that stopped beating. Recovery declares it dead long before.
@@ -52,6 +58,8 @@ const (
 	SamplingTTL = 30 * time.Second
 	// StrikesTTL is how long it is remembered that an attempt of a message did not end well: longer than it rests in between.
 	StrikesTTL = 10 * time.Minute
+	// ConditionsTTL is how long a condition of a camera holds that nobody renews: whoever found it may be gone.
+	ConditionsTTL = time.Minute
 	// DuplicateWindow is how long PREDICTIONS remembers the id of an answer. A redelivery later than that, say after the
 	// broker was away for longer in mid-acknowledgement, stores the answer a second time, under the same id.
 	DuplicateWindow = 5 * time.Minute
@@ -104,7 +112,7 @@ func Streams(o Options) []jetstream.StreamConfig {
 	tensors.Description = "model input of cameras with delivery every_frame, uint8 HWC"
 	tensors.MaxMsgsPerSubject, tensors.DiscardNewPerSubject = TensorBacklog, true
 
-	predictions, events, ledger, dlq := record, record, record, record
+	predictions, events, ledger, dlq, feedback := record, record, record, record, record
 	predictions.Name, predictions.Subjects, predictions.MaxAge, predictions.MaxBytes = Predictions, []string{"predictions.*.*"}, 24*time.Hour, 2048*mib
 	predictions.Description = "one answer per frame and model version, and gap records: what applications subscribe to"
 	events.Name, events.Subjects, events.MaxAge, events.MaxBytes = Events, []string{"events.*.*.*"}, 7*24*time.Hour, 128*mib
@@ -114,7 +122,10 @@ func Streams(o Options) []jetstream.StreamConfig {
 	dlq.Name, dlq.Subjects, dlq.MaxAge, dlq.MaxBytes = DLQ, []string{"dlq.*.*"}, 7*24*time.Hour, 1024*mib
 	dlq.Description = "quarantined messages with reason, attempts, stage and model version"
 
-	return []jetstream.StreamConfig{framesLive, framesTwin, frames, tensorsLive, tensorsTwin, tensors, predictions, events, ledger, dlq}
+	feedback.Name, feedback.Subjects, feedback.MaxAge, feedback.MaxBytes = Feedback, []string{"feedback.*"}, 7*24*time.Hour, 256*mib
+	feedback.Description, feedback.MaxMsgSize = "what applications and people say of answers: labels of frames, verdicts on detections", FeedbackSize
+
+	return []jetstream.StreamConfig{framesLive, framesTwin, frames, tensorsLive, tensorsTwin, tensors, predictions, events, ledger, dlq, feedback}
 }
 
 // Buckets are all KV buckets as declared.
@@ -127,6 +138,9 @@ func Buckets(o Options) []jetstream.KeyValueConfig {
 		{Bucket: SamplingBucket, Description: "the share of frames that cameras capture while workers cannot keep up", History: 1, TTL: SamplingTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: mib},
 		{Bucket: BooksBucket, Description: "what the books of LEDGER come to, so that a reader need not begin at the beginning", History: 1, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 256 * mib},
 		{Bucket: StrikesBucket, Description: "attempts of messages, alone in their worker, that failed or never ended, by stream, sequence and time", History: 1, TTL: StrikesTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 16 * mib},
+		{Bucket: DriftBucket, Description: "what the drift-monitor makes of every camera and model: state, integrity faults, quality, fairness", History: 1, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 128 * mib},
+		{Bucket: ReferencesBucket, Description: "what every camera and model is held against, by model, version and camera; and how far the drift-monitor has read", History: 1, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 1024 * mib},
+		{Bucket: ConditionsBucket, Description: "why answers about a camera cannot be trusted as usual, by camera, for as long as somebody renews it", History: 1, TTL: ConditionsTTL, LimitMarkerTTL: LeaseTTL, Replicas: o.replicas(), Storage: jetstream.FileStorage, MaxBytes: 4 * mib},
 	}
 }
 

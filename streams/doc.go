@@ -10,7 +10,7 @@
 //   - every (cameras with delivery "every_frame"): work queues on disk. Nothing is ever evicted: a full
 //     queue refuses the publisher, who waits, so pressure travels back to the camera.
 //
-// Answers (PREDICTIONS), EVENTS, LEDGER and DLQ are limits streams on disk: reading does not consume them.
+// Answers (PREDICTIONS), EVENTS, LEDGER, FEEDBACK and DLQ are limits streams on disk: reading does not consume them.
 //
 // # Concurrency
 //

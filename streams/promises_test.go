@@ -61,6 +61,7 @@ func TestEverySubjectHasItsStream(t *testing.T) {
 		streams.EventSubject("camera", "state", "door"):                                 streams.Events,
 		streams.LedgerSubject("door"):                                                   streams.Ledger,
 		streams.DLQSubject("infer", "door"):                                             streams.DLQ,
+		streams.FeedbackSubject("door"):                                                 streams.Feedback,
 	} {
 		if got := publish(t, js, subject, "1", "x").Stream; got != want {
 			t.Errorf("%s is stored in %s, want %s", subject, got, want)
@@ -148,6 +149,7 @@ func TestARepeatedIDIsStoredOnce(t *testing.T) {
 		streams.TensorSubject(streams.EveryFrame, "people", streams.LaneStable, "door"),
 		streams.PredictionSubject("people", "door"), streams.LedgerSubject("door"),
 		streams.EventSubject("camera", "state", "door"), streams.DLQSubject("infer", "door"),
+		streams.FeedbackSubject("door"),
 	} {
 		first, second := publish(t, js, subject, "door/7/1", "x"), publish(t, js, subject, "door/7/1", "x")
 		if first.Duplicate || !second.Duplicate || second.Sequence != first.Sequence || info(t, js, first.Stream).State.Msgs != 1 {

@@ -72,6 +72,9 @@ func EventSubject(area, kind, name string) string { return "events." + area + ".
 // LedgerSubject carries the fates of a camera's frames.
 func LedgerSubject(camera string) string { return "ledger." + camera }
 
+// FeedbackSubject is where applications and people say what was really in a camera's frames.
+func FeedbackSubject(camera string) string { return "feedback." + camera }
+
 // IncidentSubject carries what befell more than one camera and what the books must know of: a worker that died, a
 // stream that was purged. It is a subject of LEDGER; no camera has such a name.
 const IncidentSubject = "ledger._incidents"

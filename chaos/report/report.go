@@ -153,14 +153,7 @@ func (r *Row) Misses() []string {
 	if len(r.Rounds) == 0 {
 		out = append(out, "no round")
 	}
-	if m := Median(r.Recoveries()); r.Target > 0 && m > r.Target {
-		out = append(out, fmt.Sprintf("median %s > %s", short(m), short(r.Target)))
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
-		if m := Median(r.figure(name)); m > r.Limits[name] {
-			out = append(out, fmt.Sprintf("%s %s > %s", name, short(m), short(r.Limits[name])))
-		}
-	}
+	out = append(out, r.Slow()...)
 	if a := r.Availability; a != nil && a.Share() < MinAvailability {
 		out = append(out, fmt.Sprintf("availability %.2f %% < %.0f %%", 100*a.Share(), 100*MinAvailability))
 	}
@@ -170,6 +163,20 @@ func (r *Row) Misses() []string {
 	}
 	if failures > 0 {
 		out = append(out, fmt.Sprintf("%d failures", failures))
+	}
+	return out
+}
+
+// Slow are the medians that are over their limits.
+func (r *Row) Slow() []string {
+	var out []string
+	if m := Median(r.Recoveries()); r.Target > 0 && m > r.Target {
+		out = append(out, fmt.Sprintf("median %s > %s", short(m), short(r.Target)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
+		if m := Median(r.figure(name)); m > r.Limits[name] {
+			out = append(out, fmt.Sprintf("%s %s > %s", name, short(m), short(r.Limits[name])))
+		}
 	}
 	return out
 }

@@ -9,7 +9,7 @@ variable "INFER" { default = "cpu" }                    # or cuda
 variable "ORT_CUDA_SHA256" { default = "" }             # of ONNX Runtime's release for CUDA
 
 group "default" {
-  targets = ["ingest", "preprocess", "infer", "recovery", "sightline", "camera"]
+  targets = ["ingest", "preprocess", "infer", "recovery", "drift-monitor", "sightline", "camera"]
 }
 
 target "images" {
@@ -20,6 +20,7 @@ target "images" {
       { image = "preprocess", does = "turns frames into model input" },
       { image = "infer", does = "answers model input with predictions" },
       { image = "recovery", does = "notices what fails and mends it" },
+      { image = "drift-monitor", does = "watches pictures, answers and cameras for drift and faults" },
       { image = "sightline", does = "the operator's command line" },
       { image = "camera", does = "plays footage as a live RTSP camera" },
     ]

@@ -46,6 +46,10 @@ type Process struct {
 	Capacity int
 	// Replicas of streams and buckets that must survive a node of the broker: 1, 3 or 5.
 	Replicas int
+	// React is whether recovery marks answers about cameras that are faulty or drift, and ReactMaxShare the largest share of
+	// cameras whose answers it marks at a time.
+	React         bool
+	ReactMaxShare float64
 }
 
 // The log formats.
@@ -64,6 +68,7 @@ func DefaultProcess() Process {
 	return Process{
 		Config: "sightline.yaml", NATS: nats, HTTP: HTTPOff, Instance: instanceName(host),
 		LogLevel: slog.LevelInfo, LogFormat: LogText, Replicas: 1, Models: "models", Capacity: defaultCapacity,
+		React: true, ReactMaxShare: defaultReactMaxShare,
 	}
 }
 
@@ -102,6 +107,8 @@ func processVariables() []variable {
 		{"SIGHTLINE_WORKERS", "one for each CPU", "1 to 256", "how many messages a preprocess or infer process works on at the same time", setCount(func(p *Process) *int { return &p.Workers }, maxProcessWorkers)},
 		{"SIGHTLINE_CAPACITY", strconv.Itoa(defaultCapacity), "1 to " + strconv.Itoa(maxCameras), "how many cameras an ingest process captures at most", setCount(func(p *Process) *int { return &p.Capacity }, maxCameras)},
 		{"SIGHTLINE_REPLICAS", "1", "1, 3 or 5", "copies of streams and buckets that must survive a node of the broker", setReplicas},
+		{"SIGHTLINE_REACT", "on", "`on` or `off`", "whether recovery marks answers about cameras that are faulty or drift as degraded", setReact},
+		{"SIGHTLINE_REACT_MAX_SHARE", strconv.FormatFloat(defaultReactMaxShare, 'f', -1, 64), "more than 0, up to 1", "the largest share of cameras whose answers recovery marks at a time", setReactMaxShare},
 		{"SIGHTLINE_FOOTAGE", "none", "a path", "what the demo and the benchmark play; read as `${SIGHTLINE_FOOTAGE}` in sightline.yaml", nil},
 		{"SIGHTLINE_IMAGE_TAG", "dev", "a tag", "of the images that `make images` builds and docker-compose.yaml starts", nil},
 		{"SIGHTLINE_SKIP_PACKAGES", "none", "1", "`make` installs no system packages", nil},
@@ -191,6 +198,25 @@ func setReplicas(p *Process, v string) (message, hint string) {
 }
 
 var replicas = []int{1, 3, 5}
+
+const defaultReactMaxShare = 0.5
+
+func setReact(p *Process, v string) (message, hint string) {
+	if v != "on" && v != "off" {
+		return "is neither on nor off", "write on or off"
+	}
+	p.React = v == "on"
+	return "", ""
+}
+
+func setReactMaxShare(p *Process, v string) (message, hint string) {
+	share, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(share > 0 && share <= 1) {
+		return "is not a share", "write more than 0 and at most 1, such as 0.5"
+	}
+	p.ReactMaxShare = share
+	return "", ""
+}
 
 // Validate reports every problem as [Problems]. The command line calls it after flags.
 func (p Process) Validate() error {

@@ -13,6 +13,7 @@ func TestProcessFromEnv(t *testing.T) {
 		"SIGHTLINE_DATA_DIR=/var/s", "SIGHTLINE_LOG_LEVEL=DEBUG", "SIGHTLINE_LOG_FORMAT=json", "SIGHTLINE_ORT_LIBRARY=/ort.so",
 		"SIGHTLINE_REPLICAS=3", "SIGHTLINE_REGION=eu", "SIGHTLINE_MODELS=/m", "SIGHTLINE_WORKERS=2", "SIGHTLINE_CAPACITY=9", "PATH=/bin", "SIGHTLINE_FOOTAGE=x",
 		"SIGHTLINE_NATS_NKEY=/run/seed", "SIGHTLINE_NATS_CA=/run/ca.pem", "SIGHTLINE_HTTP=[::1]:8080",
+		"SIGHTLINE_REACT=off", "SIGHTLINE_REACT_MAX_SHARE=0.25",
 	})
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
@@ -20,7 +21,7 @@ func TestProcessFromEnv(t *testing.T) {
 	want := Process{
 		Config: "/etc/s.yaml", NATS: got.NATS, Instance: "gpu-1", DataDir: "/var/s", LogLevel: slog.LevelDebug, LogFormat: "json",
 		OrtLibrary: "/ort.so", Replicas: 3, Region: "eu", Models: "/m", Workers: 2, Capacity: 9,
-		NKey: "/run/seed", CA: "/run/ca.pem", HTTP: "[::1]:8080",
+		NKey: "/run/seed", CA: "/run/ca.pem", HTTP: "[::1]:8080", ReactMaxShare: .25,
 	}
 	if !reflect.DeepEqual(got, want) || got.NATS.Reveal() != "nats://u:hunter2@a,nats://b:4223" || got.Validate() != nil {
 		t.Errorf("%+v", got)
@@ -47,13 +48,15 @@ func TestProcessProblems(t *testing.T) {
 	t.Parallel()
 	_, warnings, err := ProcessFromEnv([]string{
 		"SIGHTLINE_NATS_URL=http://u:hunter2@a", "SIGHTLINE_INSTANCE=hunter2.b", "SIGHTLINE_LOG_LEVEL=loud", "SIGHTLINE_LOG_FORMAT=xml",
-		"SIGHTLINE_REPLICAS=2", "SIGHTLINE_HTTP=:8080", "SIGHTLINE_NATS_UR=x", "SIGHTLINE_DOOR_PASSWORD=hunter2",
+		"SIGHTLINE_REPLICAS=2", "SIGHTLINE_REACT=true", "SIGHTLINE_REACT_MAX_SHARE=NaN", "SIGHTLINE_HTTP=:8080", "SIGHTLINE_NATS_UR=x", "SIGHTLINE_DOOR_PASSWORD=hunter2",
 	})
 	const want = `SIGHTLINE_HTTP: is not an address: write off, 127.0.0.1:8080, or 0.0.0.0:8080 for every interface
 SIGHTLINE_INSTANCE: is not a name: write 1 to 63 letters, digits, - or _, beginning with a letter or digit
 SIGHTLINE_LOG_FORMAT: is not a format: write text or json
 SIGHTLINE_LOG_LEVEL: is not a level: write debug, info, warn or error
 SIGHTLINE_NATS_URL: is not the URL of a broker: write nats://host:4222, with commas between several; percent-encode special characters of a password
+SIGHTLINE_REACT: is neither on nor off: write on or off
+SIGHTLINE_REACT_MAX_SHARE: is not a share: write more than 0 and at most 1, such as 0.5
 SIGHTLINE_REPLICAS: is not a number of replicas: write 1, 3 or 5: an even number survives no more than one less`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)

@@ -81,6 +81,7 @@ type Member struct {
 	joined   bool      // whether the entry has been this incarnation's
 
 	written atomic.Pointer[Worker] // the entry as it was last to be stored
+	stays   atomic.Bool
 
 	mu       sync.Mutex
 	describe []func(*Worker)
@@ -188,6 +189,9 @@ func (m *Member) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if m.stays.Load() {
+				return nil
+			}
 			return m.leave(context.WithoutCancel(ctx))
 		case <-tick.C:
 		case <-back: // a disconnect looks like a death
@@ -196,6 +200,10 @@ func (m *Member) Run(ctx context.Context) error {
 		_ = m.beat(context.WithoutCancel(ctx)) // leave needs to know its revision
 	}
 }
+
+// Stay makes this worker end without a leave: it could not tell the books what it saw last. Others declare it dead, and what it
+// had in hand comes back for the books, too.
+func (m *Member) Stay() { m.stays.Store(true) }
 
 // While works as a member: it joins, beats while work runs, and leaves when work has returned. Work's ctx is the caller's.
 func (m *Member) While(ctx context.Context, work func(context.Context) error) error {

@@ -48,15 +48,16 @@ type View struct {
 	replaced []Seen
 	// doubted are those that beat on under a tombstone: either the bucket did not take the beat, or not the tombstone.
 	doubted map[string]struct{}
-	ask     chan struct{} // asks for a comparison with the bucket at once
-	echo    time.Time     // when the last beat of self arrived
-	changed chan struct{} // closes when somebody comes, goes, or is another incarnation
-	beaten  chan struct{} // closes with the next beat of anybody
+	left    map[string]struct{} // since the last comparison with the bucket began
+	ask     chan struct{}       // asks for a comparison with the bucket at once
+	echo    time.Time           // when the last beat of self arrived
+	changed chan struct{}       // closes when somebody comes, goes, or is another incarnation
+	beaten  chan struct{}       // closes with the next beat of anybody
 }
 
 // Follow starts a View that lasts until ctx ends. self is the key of this process's member, "" if it is none.
 func Follow(ctx context.Context, js jetstream.JetStream, self string, log *slog.Logger) (*View, error) {
-	v := &View{js: js, self: self, log: log, workers: map[string]Seen{}, doubted: map[string]struct{}{}, ask: make(chan struct{}, 1), changed: make(chan struct{}), beaten: make(chan struct{})}
+	v := &View{js: js, self: self, log: log, workers: map[string]Seen{}, doubted: map[string]struct{}{}, left: map[string]struct{}{}, ask: make(chan struct{}, 1), changed: make(chan struct{}), beaten: make(chan struct{})}
 	beats := make(chan *nats.Msg, 4096) // some seconds of a large fleet; a beat that is lost is followed by another
 	sub, err := js.Conn().ChanSubscribe(subject(">"), beats)
 	if err != nil {
@@ -73,16 +74,31 @@ func (v *View) run(ctx context.Context, sub *nats.Subscription, beats <-chan *na
 	defer func() { _ = sub.Unsubscribe() }()
 	tick := time.NewTicker(listEvery)
 	defer tick.Stop()
+	var listing sync.WaitGroup
+	defer listing.Wait()
+	listed := make(chan struct{}, 1) // nobody compares
+	listed <- struct{}{}
 	for {
+		var ask <-chan struct{}
+		if len(listed) > 0 {
+			ask = v.ask
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-beats:
 			v.take(m)
+			continue
 		case <-tick.C:
-			_ = v.list(ctx) // the broker is away: the next one will do
-		case <-v.ask:
-			_ = v.list(ctx)
+		case <-ask:
+		}
+		select {
+		case <-listed:
+			listing.Go(func() { // beats are heard while the bucket elects a leader and answers nobody
+				_ = v.list(ctx) // the broker is away: the next one will do
+				listed <- struct{}{}
+			})
+		default:
 		}
 	}
 }
@@ -93,6 +109,7 @@ func (v *View) take(m *nats.Msg) {
 	case "DEL", "PURGE":
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		v.left[key] = struct{}{}
 		if _, known := v.workers[key]; known {
 			delete(v.workers, key)
 			v.signal(&v.changed)
@@ -153,6 +170,9 @@ func (v *View) list(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list workers: %w", err)
 	}
+	v.mu.Lock()
+	clear(v.left)
+	v.mu.Unlock()
 	keys, err := kv.Keys(ctx)
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
 		return fmt.Errorf("list workers: %w", err)
@@ -168,6 +188,7 @@ func (v *View) list(ctx context.Context) error {
 		if known && !doubted && time.Since(s.Heard) < listEvery {
 			continue
 		}
+		asked := time.Now()
 		e, err := kv.Get(ctx, key)
 		if err != nil {
 			continue
@@ -177,7 +198,10 @@ func (v *View) list(ctx context.Context) error {
 			continue
 		}
 		v.mu.Lock()
-		if now, known := v.workers[key]; !known || now.Incarnation != w.Incarnation || now.State != w.State {
+		now, known := v.workers[key]
+		_, left := v.left[key]
+		// What was heard meanwhile is newer.
+		if !known && !left || known && !now.Heard.After(asked) && (now.Incarnation != w.Incarnation || now.State != w.State) {
 			v.hear(w, time.Now(), true)
 		}
 		v.mu.Unlock()

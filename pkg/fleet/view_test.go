@@ -1,8 +1,10 @@
 package fleet_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,5 +55,46 @@ func TestATombstoneThatIsNotStoredBuriesNobody(t *testing.T) {
 	}
 	for view.All()[m.Key()].Incarnation == w.Incarnation && view.All()[m.Key()].State == fleet.Alive {
 		within(t, "the tombstone, or the next incarnation", view.Changed())
+	}
+}
+
+// mute is a broker whose buckets do not answer for a while, as when they elect a leader.
+type mute struct {
+	jetstream.JetStream
+
+	on, gaveUp atomic.Bool
+	asked      chan struct{}
+}
+
+func (m *mute) KeyValue(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
+	if !m.on.Load() {
+		return m.JetStream.KeyValue(ctx, bucket)
+	}
+	select {
+	case m.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	m.gaveUp.Store(true)
+	return nil, ctx.Err()
+}
+
+// Beats come past the bucket: one that does not answer makes nobody deaf.
+func TestBeatsAreHeardWhileTheBucketDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	js := brokertest.JetStream(t)
+	m, _ := start(t, js, fleet.Config{Service: "infer", Instance: "a"})
+	silent := &mute{JetStream: js, asked: make(chan struct{}, 1)}
+	view, err := fleet.Follow(t.Context(), silent, m.Key(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.on.Store(true)
+	within(t, "the bucket is asked", silent.asked)
+	for range 3 {
+		within(t, "a beat", view.Beaten())
+	}
+	if silent.gaveUp.Load() {
+		t.Error("no beat was heard before the bucket was given up")
 	}
 }

@@ -30,6 +30,7 @@ const (
 	HeaderModels   = "Sightline-Models"
 	HeaderTimings  = "Sightline-Timings"
 	HeaderStatus   = "Sightline-Status"
+	HeaderMotion   = "Sightline-Temporal-Difference"
 )
 
 // HeaderTrace is the W3C trace context, under its standard name.
@@ -71,7 +72,10 @@ type Facts struct {
 	Models   []string // who shall look at it
 	Status   string   // "ok" or "degraded" (damaged picture, lowered sampling)
 	Timings  Timings
-	Trace    string // W3C traceparent, "" when not sampled
+	// TemporalDifference is the mean absolute difference of luma to the captured picture before, 0 to 255; nil when there
+	// was none. A thousandth is the least that is told.
+	TemporalDifference *float64
+	Trace              string // W3C traceparent, "" when not sampled
 }
 
 // Timings are durations by stage, in order: {"ingest", 2ms}, {"preprocess.queue", 1ms} ...
@@ -139,7 +143,14 @@ func (f Facts) Encode(h nats.Header) {
 	setOrDelete(h, HeaderStatus, f.Status)
 	setOrDelete(h, HeaderTimings, f.Timings.encode())
 	setOrDelete(h, HeaderTrace, f.Trace)
+	motion := ""
+	if f.TemporalDifference != nil {
+		motion = strconv.FormatFloat(*f.TemporalDifference, 'f', motionDigits, 64)
+	}
+	setOrDelete(h, HeaderMotion, motion)
 }
+
+const motionDigits = 3
 
 func setOrDelete(h nats.Header, key, value string) {
 	if value == "" {
@@ -195,6 +206,13 @@ func decodeFacts(h nats.Header) (Facts, error) {
 		return f, err
 	}
 	f.Status, f.Trace = first(h, HeaderStatus), first(h, HeaderTrace)
+	if s := first(h, HeaderMotion); s != "" {
+		v, err := parseFloatAs(s, 'f', motionDigits)
+		if err != nil || v > 255 || math.Signbit(v) {
+			return f, fmt.Errorf("%s: %q is not 0 to 255 with %d digits", HeaderMotion, s, motionDigits)
+		}
+		f.TemporalDifference = &v
+	}
 	return f, nil
 }
 
@@ -265,14 +283,22 @@ func parseFloatsAs(s string, dst []float64, format byte, precision int) error {
 		return fmt.Errorf("%q: want %d numbers", s, len(dst))
 	}
 	for i, p := range parts {
-		v, err := strconv.ParseFloat(p, 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("%q: %q is not a finite number", s, p)
-		}
-		if want := strconv.FormatFloat(v, format, precision, 64); want != p {
-			return fmt.Errorf("%q: %q should be written %s", s, p, want)
+		v, err := parseFloatAs(p, format, precision)
+		if err != nil {
+			return fmt.Errorf("%q: %w", s, err)
 		}
 		dst[i] = v
 	}
 	return nil
+}
+
+func parseFloatAs(s string, format byte, precision int) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, fmt.Errorf("%q is not a finite number", s)
+	}
+	if want := strconv.FormatFloat(v, format, precision, 64); want != s {
+		return 0, fmt.Errorf("%q should be written %s", s, want)
+	}
+	return v, nil
 }

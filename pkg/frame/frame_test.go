@@ -49,6 +49,10 @@ func facts() *rapid.Generator[Facts] {
 				f.ROI = ROI{}
 			}
 		}
+		if rapid.Bool().Draw(t, "moves") {
+			diff := float64(rapid.IntRange(0, 255000).Draw(t, "difference")) / 1000
+			f.TemporalDifference = &diff
+		}
 		for range rapid.IntRange(0, 8).Draw(t, "stages") {
 			us := rapid.Int64Range(math.MinInt64/1000+1, math.MaxInt64/1000-1).Draw(t, "us")
 			f.Timings = append(f.Timings, Timing{rapid.StringMatching(`[a-z]{1,10}(\.[a-z]{1,10})?`).Draw(t, "stage"), time.Duration(us) * time.Microsecond})

@@ -42,7 +42,7 @@ func envelope(h nats.Header) string {
 // known reduces a header to what an encoder writes.
 func known(h nats.Header, keys ...string) nats.Header {
 	out := nats.Header{}
-	for _, k := range append(keys, HeaderName, HeaderCaptured, HeaderDeadline, HeaderSource, HeaderROI, HeaderTimings, HeaderStatus, HeaderTrace) {
+	for _, k := range append(keys, HeaderName, HeaderCaptured, HeaderDeadline, HeaderSource, HeaderROI, HeaderTimings, HeaderStatus, HeaderTrace, HeaderMotion) {
 		if v := h[k]; len(v) > 0 {
 			out[k] = v
 		}

@@ -45,7 +45,8 @@ type Books struct {
 
 	cameras   map[string]*camera
 	incidents []Incident
-	newest    time.Time // of what was told
+	runs      map[process]run // of workers: the newest of each name
+	newest    time.Time       // of what was told
 	paces     paces
 	audited   bool // somebody explains: nothing becomes final before it was looked up
 	breaks    int  // how often the records broke off; a camera with as many has been closed for the last one
@@ -113,6 +114,9 @@ func (b *Books) Apply(r Record) {
 	}
 	for _, entry := range r.Entries {
 		e.add(entry, r)
+		if entry.Mark == Taken {
+			b.began(process{r.Stage, r.Instance}, run{r.Run, r.At})
+		}
 	}
 }
 

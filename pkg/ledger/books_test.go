@@ -151,6 +151,10 @@ func TestEvidence(t *testing.T) {
 		r.Stage, r.Instance, r.Run = stage, instance, start.Add(-time.Hour).UnixMilli()
 		return r
 	}
+	follows := func(r Record) Record { // under its name
+		r.Run = r.At.UnixMilli()
+		return r
+	}
 	ended := func(stage, instance string) Incident {
 		return Incident{Kind: WorkerEnded, Stage: stage, Instance: instance, At: start}
 	}
@@ -209,6 +213,9 @@ func TestEvidence(t *testing.T) {
 		{"another stage's instance of that name died", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), record(1, start, Returned, "", 2, 2)), 13 * time.Second, nil, "captured 3, predicted 1, superseded 1, lost 1, superseded/returned 1", ended("infer", "b")},
 		{"the death of a worker explains nothing of every frame", []Record{every, from(record(1, start, Taken, "", 1, 10), "preprocess", "b")}, 15 * time.Second, hold(4), "captured 10, in flight 4, lost 6", ended("preprocess", "b")},
 		{"frames captured later have nothing to do with it", []Record{live, from(record(1, start, Taken, "", 1, 3), "preprocess", "b"), from(record(1, start.Add(1001*time.Millisecond), Taken, "", 4, 5), "preprocess", "b")}, time.Minute, nil, "captured 5, superseded 3, lost 2, superseded/worker_died 3", ended("preprocess", "b")},
+
+		{"who had it was started again, and nobody was there to say that it had died", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), record(1, start, Returned, "", 2, 2), follows(from(record(2, start.Add(time.Second), Taken, "", 1, 1), "preprocess", "b")), record(2, start.Add(time.Second), Predicted, "m", 1, 1)), 13 * time.Second, nil, "captured 4, predicted 2, superseded 2, superseded/returned 1, superseded/worker_died 1", Incident{}},
+		{"who follows loses it again", with(from(record(1, start, Taken, "", 3, 3), "preprocess", "b"), record(1, start, Returned, "", 2, 2), follows(from(record(1, start.Add(time.Second), Taken, "", 3, 3), "preprocess", "b")), record(2, start.Add(time.Second), Predicted, "m", 1, 1)), 13 * time.Second, nil, "captured 4, predicted 2, superseded 1, lost 1, superseded/returned 1", Incident{}},
 
 		{"the newest of a ring that was purged", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, expired 1, expired/purged 1, superseded/frame_ring 2", purged(streams.FramesLive, "frames.live.cam")},
 		{"another camera's ring was purged", []Record{live, record(1, start, Published, "", 1, 3)}, 4 * time.Second, nil, "captured 3, superseded 2, in flight 1, superseded/frame_ring 2", purged(streams.FramesLive, "frames.live.door")},

@@ -118,6 +118,11 @@ func (c *checkpoint) loadCameras(ctx context.Context, kv jetstream.KeyValue) (ma
 		if c.books.cameras[e.Key()], err = decodeCamera(e.Key(), e.Value()); err != nil {
 			return fmt.Errorf("%s: %w", e.Key(), err)
 		}
+		for _, epoch := range c.books.cameras[e.Key()].epochs {
+			for _, h := range epoch.hands() {
+				c.books.began(process{h.stage, h.instance}, run{h.run, epoch.heard})
+			}
+		}
 		return nil
 	}, jetstream.IgnoreDeletes())
 	return revisions, err

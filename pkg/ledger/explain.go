@@ -105,7 +105,7 @@ func find(ctx context.Context, js jetstream.JetStream, stream string, subject fu
 	if !since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	err := scan(ctx, js, stream, cfg, false, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+	err := streams.Scan(ctx, js, stream, cfg, false, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
 		name, err := frame.ParseName(header(m, frame.HeaderName))
 		if err != nil { // of something else
 			return meta.NumPending > 0

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,8 +131,38 @@ func (b *Books) Befall(i Incident) {
 	b.incidents = append(b.incidents, i)
 }
 
+// process is the name of a worker, run is one of its lives: when it began, in Unix milliseconds, and when it was heard last.
+type (
+	process struct{ stage, instance string }
+	run     struct {
+		began int64
+		heard time.Time
+	}
+)
+
+// began notes a worker. One that follows another under its name says that the other is dead: perhaps nobody was there to
+// declare that, because everything died.
+func (b *Books) began(p process, r run) {
+	if r.began == 0 {
+		return
+	}
+	if b.runs == nil {
+		b.runs = map[process]run{}
+	}
+	known := b.runs[p]
+	if known.began != 0 && known.began != r.began {
+		at := time.UnixMilli(max(known.began, r.began) - 1)
+		if at.After(r.heard) { // by a clock that is ahead
+			at = r.heard
+		}
+		b.Befall(Incident{Kind: WorkerEnded, Stage: p.stage, Instance: p.instance, At: at})
+	}
+	b.runs[p] = run{max(known.began, r.began), later(known.heard, r.heard)}
+}
+
 // forgetIncidents forgets those that no record can concern any more.
 func (b *Books) forgetIncidents() {
+	maps.DeleteFunc(b.runs, func(_ process, r run) bool { return b.newest.Sub(r.heard) > incidentMemory })
 	b.incidents = slices.DeleteFunc(b.incidents, func(i Incident) bool { return b.newest.Sub(i.At) > incidentMemory })
 }
 
@@ -166,6 +197,15 @@ func (e *epoch) inHandOfTheDead() Ranges {
 		}
 	}
 	return out
+}
+
+// hands are all who have, or had, a frame in hand.
+func (e *epoch) hands() []hand {
+	all := slices.Collect(maps.Keys(e.work.hands))
+	for _, m := range e.models {
+		all = slices.AppendSeq(all, maps.Keys(m.work.hands))
+	}
+	return all
 }
 
 func (e *epoch) concerns(i Incident, camera string, d streams.Delivery) bool {

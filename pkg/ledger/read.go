@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -16,10 +15,7 @@ const (
 	// closeEvery keeps the books small while they are read.
 	closeEvery = time.Minute
 
-	readWait   = 500 * time.Millisecond // of one pull; Follow ends that late
-	readBatch  = 512
-	readAgain  = 250 * time.Millisecond
-	readForget = time.Minute // until the broker drops the consumer of a reader that is gone
+	readAgain = 250 * time.Millisecond
 )
 
 // Read folds everything that LEDGER holds now. Records that cannot be read are skipped and counted.
@@ -193,7 +189,7 @@ func (t *tail) find(ctx context.Context) (jetstream.StreamState, error) {
 // with the broker's time: one clock for all.
 func (t *tail) read(ctx context.Context) error {
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: t.next}
-	return scan(ctx, t.js, streams.Ledger, cfg, t.end == 0, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
+	return streams.Scan(ctx, t.js, streams.Ledger, cfg, t.end == 0, func(m jetstream.Msg, meta *jetstream.MsgMetadata) bool {
 		message, err := DecodeMessage(m.Subject(), m.Data(), meta.Timestamp)
 		message.Sequence = meta.Sequence.Stream
 		if message.Sequence > t.next { // nothing is ever taken from LEDGER's middle
@@ -206,51 +202,6 @@ func (t *tail) read(ctx context.Context) error {
 		t.next = meta.Sequence.Stream + 1
 		return t.end == 0 || t.next <= t.end && meta.NumPending > 0
 	})
-}
-
-// scan hands the messages of a stream to take, in order and without a gap, until take returns false, or, when it shall
-// not wait, until there are no more.
-func scan(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.ConsumerConfig, wait bool, take func(jetstream.Msg, *jetstream.MsgMetadata) bool) error {
-	cfg.AckPolicy, cfg.InactiveThreshold, cfg.MemoryStorage, cfg.Replicas = jetstream.AckNonePolicy, readForget, true, 1
-	c, err := js.CreateConsumer(ctx, stream, cfg)
-	if err != nil {
-		return err
-	}
-	name := c.CachedInfo().Name
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = js.DeleteConsumer(ctx, stream, name) // or the broker forgets it by itself
-	}()
-	for delivered, before := uint64(0), uint64(0); ; before = delivered {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if !wait && delivered == before {
-			if info, err := c.Info(ctx); err != nil || info.NumPending == 0 {
-				return err
-			}
-		}
-		batch, err := c.Fetch(readBatch, jetstream.FetchMaxWait(readWait))
-		if err != nil {
-			return err
-		}
-		for m := range batch.Messages() {
-			meta, err := m.Metadata()
-			if err != nil {
-				return err
-			}
-			if delivered++; meta.Sequence.Consumer != delivered {
-				return fmt.Errorf("gap before %d", meta.Sequence.Stream)
-			}
-			if !take(m, meta) {
-				return nil
-			}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return err
-		}
-	}
 }
 
 // HeldBefore are figures of what the every_frame streams held a while ago: what left them since then has its fate in the

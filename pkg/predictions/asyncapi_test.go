@@ -52,6 +52,8 @@ func TestDocumentedHeadersAreTheOnesWritten(t *testing.T) {
 	least := frame.Facts{Name: frame.Name{Camera: "door", Epoch: 7, Seq: 1}, Captured: began, SourceW: 1920, SourceH: 1080, Models: []string{"people"}}
 	most := least
 	most.Deadline, most.ROI, most.Models, most.Status, most.Trace = began.Add(time.Second), frame.ROI{0.1, 0, 0.9, 1}, []string{"people", "faces"}, "degraded", trace
+	moved := 1.25
+	most.TemporalDifference = &moved
 	most.Timings = frame.Timings{}.With("ingest", 2*time.Millisecond).With("preprocess.queue", time.Millisecond)
 	tensor := frame.Tensor{Model: "people", Lane: streams.LaneStable, Width: 640, Height: 480, Channels: 3, Color: "rgb", Transform: [4]float64{3, 3, 0, -12.5}}
 	tensorMost := tensor

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,7 +31,8 @@ const (
 // Status says how far an answer can be trusted.
 type Status string
 
-// StatusOK: as configured. StatusDegraded: the picture was damaged or sampling lowered. StatusUnknown: gaps only.
+// StatusOK: as configured. StatusDegraded: the picture was damaged, sampling lowered, or Reasons say why. StatusUnknown: gaps
+// only.
 const (
 	StatusOK       Status = "ok"
 	StatusDegraded Status = "degraded"
@@ -54,6 +56,9 @@ type Prediction struct {
 	Image       *Image    `json:"image,omitempty"`
 	// Detections is never nil in an answer: an empty list means that nothing is in view. It is nil in a gap.
 	Detections []Detection `json:"detections,omitzero"`
+	// Reasons say why a degraded answer cannot be trusted as usual, sorted: a fault of the camera (frozen, black, covered, ...),
+	// or suspected_loss of the model's accuracy there. See [Prediction.Blind].
+	Reasons []string `json:"reasons,omitempty"`
 	// Classes are the scores of a classification, best first.
 	Classes   []Class            `json:"classes,omitempty"`
 	Quality   *Quality           `json:"quality,omitempty"`
@@ -109,6 +114,8 @@ type Quality struct {
 	Saturation float64 `json:"saturation"`
 	// PerceptualHash is 64 bits as 16 lower-case hexadecimal digits.
 	PerceptualHash string `json:"perceptual_hash"`
+	// TemporalDifference to the captured picture before; nil when it is not known.
+	TemporalDifference *float64 `json:"temporal_difference,omitempty"`
 }
 
 // Gap is a time in which the platform could not look.
@@ -116,6 +123,12 @@ type Gap struct {
 	Reason string    `json:"reason"` // auth, refused, timeout, not_found, codec, stalled, ...
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to,omitzero"` // absent while it lasts
+}
+
+// Blind reports whether an empty list of detections does not mean that nothing is in view: nobody could look, or the camera
+// shows an old picture, none, or what is before its lens.
+func (p Prediction) Blind() bool {
+	return p.Kind == KindGap || slices.ContainsFunc(p.Reasons, func(r string) bool { return r == "frozen" || r == "black" || r == "covered" })
 }
 
 // ID identifies the message for as long as anybody remembers it: publishers send it as Nats-Msg-Id, so that the

@@ -36,6 +36,7 @@ func compile(t *testing.T) *jsonschema.Schema {
 func full() predictions.Prediction {
 	p := answer("door", 12, person(0.5), person(1))
 	p.Status, p.Lane = predictions.StatusDegraded, streams.LaneCanary
+	p.Reasons = []string{"defocused", "suspected_loss"}
 	p.Classes = []predictions.Class{{Class: "day", ClassID: 1, Score: 0.75}, {Class: "night", Score: 0}}
 	p.Quality = &predictions.Quality{Luma: 255, Contrast: 127.5, Sharpness: 18000.25, Saturation: 12, PerceptualHash: "00ff00ff00ff00ff"}
 	p.TimingsMS = map[string]float64{"ingest": 2.125, "infer.queue": 0}
@@ -134,9 +135,14 @@ var bad = []struct {
 	{name: "contrast", path: "quality.contrast", to: 128},
 	{name: "blunt", path: "quality.sharpness", to: -0.1},
 	{name: "colourful", path: "quality.saturation", to: 255.5},
+	{name: "moves backwards", path: "quality.temporal_difference", to: -0.5},
+	{name: "moves too much", path: "quality.temporal_difference", to: 255.5},
 	{name: "short hash", path: "quality.perceptual_hash", to: "ff"},
 	{name: "timing of words", path: "timings_ms.ingest", to: "2ms"},
 	{name: "timing of nothing", path: "timings_ms. ", to: 1},
+	{name: "no reasons", path: "reasons", to: []any{}},
+	{name: "reason of no word", path: "reasons", to: []any{"Looks bad"}},
+	{name: "the same reason twice", path: "reasons", to: []any{"frozen", "frozen"}},
 	{name: "negative batch", path: "batch_size", to: -1},
 	{name: "negative attempt", path: "attempt", to: -3},
 	{name: "an answer with a gap", path: "gap", to: map[string]any{"reason": "auth", "from": "2026-01-31T08:00:00Z"}},
@@ -214,6 +220,7 @@ func TestDecodeRefusesWhatNoSchemaCanSay(t *testing.T) {
 	}{
 		{"frame of another camera", `prediction yard/7/12: frame of another camera than "door"`, func(p *predictions.Prediction) { p.Frame = "yard/7/12" }},
 		{"box inside out", "prediction door/7/12: detection 0: box [10 20 5 30] is not x1, y1, x2, y2", func(p *predictions.Prediction) { p.Detections[0].Box = predictions.Box{10, 20, 5, 30} }},
+		{"reasons of an answer that is well", `prediction door/7/12: status "ok" with reasons, want "degraded"`, func(p *predictions.Prediction) { p.Status = predictions.StatusOK }},
 		{"backwards gap", `prediction of camera "door": gap ends before it begins`, func(p *predictions.Prediction) { *p = gap("door", "auth", began.Add(-time.Second)) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/streams"
@@ -65,7 +66,7 @@ func (p Prediction) validate() error {
 
 func (p Prediction) validateGap() error {
 	answer := p.Frame != "" || !p.CapturedAt.IsZero() || !p.PredictedAt.IsZero() || p.Image != nil ||
-		p.Detections != nil || p.Classes != nil || p.Quality != nil || p.TimingsMS != nil || p.BatchSize != 0 || p.Attempt != 0
+		p.Detections != nil || p.Reasons != nil || p.Classes != nil || p.Quality != nil || p.TimingsMS != nil || p.BatchSize != 0 || p.Attempt != 0
 	switch {
 	case p.Status != StatusUnknown:
 		return fmt.Errorf("gap with status %q, want %q", p.Status, StatusUnknown)
@@ -100,8 +101,17 @@ func (p Prediction) validateAnswer() error {
 		return errors.New("no captured_at or predicted_at")
 	case p.Image == nil || p.Image.Width < 1 || p.Image.Height < 1 || p.Image.Width > maxSide || p.Image.Height > maxSide:
 		return fmt.Errorf("image size is not 1 to %d px", maxSide)
+	case len(p.Reasons) > 0 && p.Status != StatusDegraded:
+		return fmt.Errorf("status %q with reasons, want %q", p.Status, StatusDegraded)
+	case p.Reasons != nil && len(p.Reasons) == 0:
+		return errors.New("empty reasons")
 	case p.BatchSize < 0 || p.Attempt < 0:
 		return errors.New("negative batch_size or attempt")
+	}
+	for i, r := range p.Reasons {
+		if !reason.MatchString(r) || slices.Contains(p.Reasons[:i], r) {
+			return fmt.Errorf("reason %q is not a word of a-z, 0-9 and _, or said twice", r)
+		}
 	}
 	return errors.Join(p.validateObjects(), p.validateQuality(), p.validateTimings())
 }
@@ -148,6 +158,8 @@ func (p Prediction) validateQuality() error {
 		return fmt.Errorf("sharpness %v is negative", q.Sharpness)
 	case !(q.Saturation >= 0 && q.Saturation <= 255):
 		return fmt.Errorf("saturation %v is not 0 to 255", q.Saturation)
+	case q.TemporalDifference != nil && !(*q.TemporalDifference >= 0 && *q.TemporalDifference <= 255):
+		return fmt.Errorf("temporal_difference %v is not 0 to 255", *q.TemporalDifference)
 	case !hash.MatchString(q.PerceptualHash):
 		return fmt.Errorf("perceptual_hash %q is not 16 lower-case hexadecimal digits", q.PerceptualHash)
 	}

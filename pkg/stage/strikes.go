@@ -90,6 +90,9 @@ func (s *strikes) note(ctx context.Context, m Message, n int) error {
 
 // try runs a suspect.
 func (s *Stage) try(ctx context.Context, it *item) {
+	if it.gone() { // it was handed back, or taken away, while it waited: that was no attempt
+		return
+	}
 	if s.cfg.Strikes == nil {
 		s.attempt(ctx, []*item{it})
 		return

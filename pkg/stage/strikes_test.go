@@ -89,6 +89,43 @@ func TestDeathsOfOthersConvictNobody(t *testing.T) {
 	equal(t, "strikes", r.strikes(), 0)
 }
 
+// What was taken away while it waited for its turn alone was not tried: nothing is held against it.
+func TestWhatWaitedHasNoStrike(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.put(every, "a", "b")
+	c, err := r.bind(r.js, streams.Frames, 10*time.Second)(r.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // both become suspects
+		m, err := c.Next(jetstream.FetchMaxWait(patience))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := r.config()
+	cfg.Strikes = r.js
+	begun, open := make(chan struct{}, 2), make(chan struct{})
+	m := r.start(cfg, stage.Each(func(_ context.Context, m stage.Message) ([]stage.Output, error) {
+		begun <- struct{}{}
+		<-open
+		return answer(m), nil
+	}))
+	m.wait(1, "taken a")
+	m.wait(1, "taken b")
+	<-begun
+	m.Abandon() // this process was declared dead
+	close(open)
+	if err := m.stop(); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "strikes", r.strikes(), 0)
+}
+
 // Killers among many: each is quarantined, and nobody else, wherever they are.
 func TestKillersTakeNoNeighbour(t *testing.T) {
 	t.Parallel()

@@ -356,3 +356,139 @@ func TestLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestAFrozenCameraShowsOnePicture: from the request on every picture is the same one, with timestamps that go on, and afterwards
+// pictures go on at a key frame.
+func TestAFrozenCameraShowsOnePicture(t *testing.T) {
+	clip, err := camera.Load(cameratest.File(t, cameratest.Clip{Codec: "mjpeg", Seconds: 1}), 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cam := cameratest.Start(t, camera.Config{Footage: clip})
+	packets, _, _ := look(t, cam.URL())
+	// pictures returns the payloads of the next n whole pictures, and how far the clock went.
+	pictures := func(n int) (all map[string]bool, ticks uint32) {
+		all = map[string]bool{}
+		for !next(t, packets).Marker {
+			continue
+		}
+		var first uint32
+		for i := range n {
+			var picture []byte
+			for done := false; !done; {
+				p := next(t, packets)
+				picture, done, ticks = append(picture, p.Payload...), p.Marker, p.Timestamp
+			}
+			if i == 0 {
+				first = ticks
+			}
+			all[string(picture)] = true
+		}
+		return all, ticks - first
+	}
+	if all, _ := pictures(10); len(all) < 8 {
+		t.Fatalf("%d different pictures of 10", len(all))
+	}
+	set := func(f camera.Faults) {
+		t.Helper()
+		if err := cam.SetFaults(f); err != nil {
+			t.Fatal(err)
+		}
+		for len(packets) > 0 {
+			next(t, packets)
+		}
+	}
+	set(camera.Faults{Frozen: true})
+	pictures(3) // what was on its way
+	if all, ticks := pictures(10); len(all) != 1 || ticks != 9*90000/50 {
+		t.Errorf("%d different pictures while it is frozen, %d ticks", len(all), ticks)
+	}
+	set(camera.Faults{})
+	pictures(3)
+	if all, _ := pictures(10); len(all) < 8 {
+		t.Errorf("%d different pictures of 10 afterwards", len(all))
+	}
+}
+
+// TestPaceAndClock: pace changes how often pictures come, and their timestamps with it; a clock that is wrong changes the timestamps
+// alone.
+func TestPaceAndClock(t *testing.T) {
+	clip, err := camera.Load(cameratest.File(t, cameratest.Clip{Codec: "mjpeg", Seconds: 1}), 50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		faults camera.Faults
+		ticks  uint32 // from picture to picture
+	}{
+		{camera.Faults{}, 1800},
+		{camera.Faults{Pace: 0.5}, 3600},
+		{camera.Faults{ClockRate: 1.5}, 2700},
+		{camera.Faults{Pace: 2, ClockRate: 0.5}, 450},
+	} {
+		cam := cameratest.Start(t, camera.Config{Footage: clip, Faults: c.faults})
+		packets, _, client := look(t, cam.URL())
+		last := next(t, packets).Timestamp
+		for n := 0; n < 70; { // more than a loop
+			p := next(t, packets)
+			if step := p.Timestamp - last; step != 0 {
+				n++
+				if step < c.ticks-1 || step > c.ticks+1 {
+					t.Errorf("%+v: the clock moved by %d, want %d", c.faults, step, c.ticks)
+				}
+			}
+			last = p.Timestamp
+		}
+		client.Close()
+	}
+}
+
+func TestClockOffset(t *testing.T) {
+	t.Parallel() // it waits for ten seconds
+	cam := cameratest.Start(t, camera.Config{
+		Footage: cameratest.Footage(t, cameratest.Clip{Codec: "h264"}), Faults: camera.Faults{ClockOffset: -time.Hour},
+	})
+	_, reports, _ := look(t, cam.URL())
+	select {
+	case sr := <-reports:
+		const ntp = 2208988800 // 1900 in seconds before 1970
+		if off := time.Until(time.Unix(int64(sr.NTPTime>>32)-ntp, 0)); off < -time.Hour-time.Minute || off > -time.Hour+time.Minute {
+			t.Errorf("the clock is off by %v", off)
+		}
+	case <-time.After(patience):
+		t.Fatal("no sender report")
+	}
+}
+
+func TestLooksAreMadeOnce(t *testing.T) {
+	source := cameratest.File(t, cameratest.Clip{Codec: "h264", Seconds: 1, FPS: 10})
+	dir := t.TempDir()
+	for _, name := range []string{"rotated", "jpeg_crushed"} {
+		l, err := camera.FindLook(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := l.Prepare(t.Context(), source, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := camera.Load(path, 0)
+		if err != nil || f.Codec != "h264" || f.Units < 8 {
+			t.Errorf("%s: %+v, %v", name, f, err)
+		}
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := l.Prepare(t.Context(), source, dir)
+		if after, _ := os.Stat(again); err != nil || again != path || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("%s was made again: %s, %v", name, again, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*.part*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := camera.FindLook("tired"); err == nil || !strings.Contains(err.Error(), "want one of clean, black") {
+		t.Errorf("%v", err)
+	}
+}

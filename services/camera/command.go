@@ -7,6 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 )
 
 // PasswordEnv is the environment variable with the password, which has no flag: others can read command lines.
@@ -29,6 +32,12 @@ func Command(ctx context.Context, args []string, getenv func(string) string, std
 	flags.BoolVar(&cfg.NoTCP, "no-tcp", false, "refuse TCP")
 	flags.Float64Var(&cfg.Faults.Drop, "drop", 0, "share of RTP packets to lose, 0 to 1")
 	flags.Float64Var(&cfg.Faults.Corrupt, "corrupt", 0, "share of RTP packets to damage, 0 to 1")
+	flags.BoolVar(&cfg.Faults.Frozen, "frozen", false, "send the first key frame again and again")
+	flags.Float64Var(&cfg.Faults.Pace, "pace", 1, "how fast the footage plays: another number of pictures than the stream announces")
+	flags.DurationVar(&cfg.Faults.ClockOffset, "clock-offset", 0, "how wrong the camera's time of day is")
+	flags.Float64Var(&cfg.Faults.ClockRate, "clock-rate", 1, "how fast the camera's RTP clock runs")
+	look := flags.String("look", "", "filter the footage, once: "+strings.Join(Looks(), ", "))
+	cache := flags.String("look-cache", filepath.Join(os.TempDir(), "sightline-looks"), "`folder` where filtered footage is kept")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "seed of the faults")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -38,6 +47,15 @@ func Command(ctx context.Context, args []string, getenv func(string) string, std
 	}
 	cfg.Password = getenv(PasswordEnv)
 	var err error
+	if *look != "" {
+		l, err := FindLook(*look)
+		if err != nil {
+			return err
+		}
+		if *footage, err = l.Prepare(ctx, *footage, *cache); err != nil {
+			return err
+		}
+	}
 	if cfg.Footage, err = Load(*footage, *fps); err != nil {
 		return err
 	}

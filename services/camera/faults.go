@@ -56,7 +56,7 @@ func (s *Server) SetFaults(f Faults) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = f
+	s.faults = f // a clock that is put right, or wrong, jumps with the next sender report
 	return nil
 }
 

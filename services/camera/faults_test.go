@@ -42,3 +42,11 @@ func TestFaultsAreRepeatable(t *testing.T) {
 		t.Error("the footage itself was damaged")
 	}
 }
+
+func TestFaultsAreChecked(t *testing.T) {
+	for _, bad := range []Faults{{Drop: 1.5}, {Corrupt: -1}, {Pace: -1}, {Pace: 0.001}, {ClockRate: 1000}} {
+		if _, err := New(Config{Footage: &Footage{}, Faults: bad}); err == nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
+}

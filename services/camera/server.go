@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/auth"
@@ -41,8 +42,9 @@ type Config struct {
 	NoUDP bool        // refuse UDP with status 461, as cameras behind some gateways do
 	NoTCP bool        // refuse TCP with status 461, as some old cameras do
 
-	Faults Faults // from the start
-	Seed   uint64 // of everything random about the faults
+	Faults Faults        // from the start
+	Skip   time.Duration // of the footage's first round: it begins with the first key frame behind that
+	Seed   uint64        // of everything random about the faults
 }
 
 // Faults are what happens to media on its way out. The shares are 0 to 1.
@@ -50,6 +52,16 @@ type Faults struct {
 	Drop     float64 // share of RTP packets that are not sent, though their sequence numbers are used up
 	Corrupt  float64 // share of RTP packets with a few bits of their payload turned over
 	BlockTCP bool    // nothing is sent while somebody plays over TCP, as some broken firmware does
+
+	// Frozen sends the last key frame again and again, with timestamps that go on: an encoder whose sensor hangs.
+	Frozen bool
+	// Pace is how fast the footage is played, so that another number of pictures comes than the stream announces; 0 is 1, that
+	// is as it should. Timestamps tell the truth.
+	Pace float64
+	// ClockOffset is how wrong the camera's time of day is, as its RTCP sender reports tell it.
+	ClockOffset time.Duration
+	// ClockRate is how fast the camera's RTP clock runs; 0 is 1, that is as it should.
+	ClockRate float64
 }
 
 // Server is one camera. Make it with [New], then Run it.
@@ -71,6 +83,8 @@ type Server struct {
 	rng     *rand.Rand
 	stalled bool
 	waitKey bool // send nothing before the next key frame
+	still   unit // the last key frame
+	thaw    bool // it was sent instead of others: go on at the next one
 	players map[*gortsplib.ServerSession]gortsplib.Transport
 	sent    Stats
 }
@@ -119,6 +133,11 @@ func (f Faults) validate() error {
 	for _, share := range []float64{f.Drop, f.Corrupt} {
 		if !(share >= 0 && share <= 1) {
 			return fmt.Errorf("share of packets is %g, want 0 to 1", share)
+		}
+	}
+	for _, rate := range []float64{f.Pace, f.ClockRate} {
+		if !(rate >= 0 && rate <= 100) || rate != 0 && rate < 0.01 {
+			return fmt.Errorf("pace or rate of the clock is %g, want 0.01 to 100, or 0 for 1", rate)
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/catalog"
+	"github.com/sightline-dev/sightline/pkg/conditions"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
@@ -64,7 +65,8 @@ type Service struct {
 	reporter *ledger.Reporter
 	events   *events.Publisher
 
-	refused *telemetry.Set
+	conditions *conditions.View // what is wrong with cameras
+	refused    *telemetry.Set
 
 	told map[string]string // why a model was refused last; of Run's goroutine
 
@@ -151,10 +153,23 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("infer: %w", err)
 	}
+	// Until the last answer is given.
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowing()
+	if s.conditions, err = conditions.Follow(following, s.deps.JS, s.deps.Log); err != nil {
+		return fmt.Errorf("infer: %w", err)
+	}
 	tell, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	var telling, atWork sync.WaitGroup
-	for _, run := range []func(context.Context) error{s.reporter.Run, s.events.Run} {
+	report := func(ctx context.Context) error {
+		err := s.reporter.Run(ctx)
+		if err != nil && s.deps.Member != nil {
+			s.deps.Member.Stay()
+		}
+		return err
+	}
+	for _, run := range []func(context.Context) error{report, s.events.Run} {
 		telling.Go(func() {
 			if err := run(tell); err != nil {
 				s.deps.Log.WarnContext(tell, "what this instance saw last is not reported", slog.Any("error", err))
@@ -252,7 +267,7 @@ func (s *Service) serve(ctx context.Context, m *Model) {
 	a := m.Artifact()
 	measured := newMeasure(s.deps.Telemetry, a.Name, strconv.Itoa(a.Version), streams.LaneStable)
 	defer measured.close()
-	w := &worker{model: m, now: time.Now, measure: measured}
+	w := &worker{model: m, now: time.Now, measure: measured, reasons: func(camera string) []string { return s.conditions.Of(camera, a.Name) }}
 	cfg := stage.Config{
 		Name: "infer", Version: a.Name + "@" + strconv.Itoa(a.Version), Sources: streams.Infer(s.deps.JS, a.Name, streams.LaneStable), Publisher: s.deps.JS, Strikes: s.deps.JS,
 		Observer: books{s.reporter, a.Name, measured}, Telemetry: s.deps.Telemetry, BatchSpan: "infer batch", Log: s.deps.Log,

@@ -27,6 +27,8 @@ type worker struct {
 	model   *Model
 	now     func() time.Time
 	measure *measure // nil: nobody wants it
+	// reasons say why this model's answers about a camera cannot be trusted as usual; nil is never.
+	reasons func(camera string) []string
 }
 
 // handle answers a batch. What is too late leaves before the batch is run; what cannot be read is quarantined; a failed run
@@ -112,10 +114,15 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 		Frame: t.Name.String(), CapturedAt: t.Captured.UTC(), PredictedAt: now.UTC(),
 		Image:      &predictions.Image{Width: t.SourceW, Height: t.SourceH},
 		Detections: make([]predictions.Detection, len(r.Detections)),
-		Quality:    quality(t.Quality), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
+		Quality:    quality(t), TimingsMS: timings(t, m.Queued, took, now), BatchSize: batch, Attempt: m.Attempt,
 	}
 	if t.Status != "" {
 		p.Status = predictions.Status(t.Status)
+	}
+	if w.reasons != nil {
+		if p.Reasons = w.reasons(t.Name.Camera); len(p.Reasons) > 0 {
+			p.Status = predictions.StatusDegraded
+		}
 	}
 	for i, d := range r.Detections {
 		p.Detections[i] = predictions.Detection{Class: d.Class, ClassID: d.ClassID, Score: round(float64(d.Score), 1e4)}
@@ -144,10 +151,11 @@ func (w *worker) answer(m stage.Message, t frame.Tensor, r Result, took time.Dur
 // round keeps what is measured: 4 digits of a score, hundredths of a pixel.
 func round(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
-func quality(q frame.Quality) *predictions.Quality {
+func quality(t frame.Tensor) *predictions.Quality {
+	q := t.Quality
 	return &predictions.Quality{
 		Luma: q.Luma, Contrast: q.Contrast, Sharpness: q.Sharpness, Saturation: q.Saturation,
-		PerceptualHash: fmt.Sprintf("%016x", q.Hash),
+		PerceptualHash: fmt.Sprintf("%016x", q.Hash), TemporalDifference: t.TemporalDifference,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -54,8 +55,12 @@ type camera struct {
 	ended    bool
 
 	sampler *sampler
-	size    int  // of the last JPEG, to size the next buffer
-	failing bool // pictures cannot be coded
+	motion  motion
+	claims  claims
+	stats   func() Stats // of the session that is captured
+	renewed atomic.Bool  // another epoch has begun
+	size    int          // of the last JPEG, to size the next buffer
+	failing bool         // pictures cannot be coded
 	seen    time.Time
 
 	refusal string // what was told of frames that no stream takes
@@ -75,6 +80,7 @@ func (c *camera) begin(t *tenure) {
 	c.outbox = newOutbox(c.js, c.marks, c.measure, c.cfg.Delivery, t.Await, c.onRefused)
 	c.outboxes = append(c.outboxes, c.outbox)
 	c.tellRoute()
+	c.renewed.Store(true)
 	select {
 	case c.more <- struct{}{}:
 	default:
@@ -120,9 +126,11 @@ func (c *camera) run(ctx context.Context, f *feed) {
 	var sending sync.WaitGroup
 	sending.Go(func() { c.send(abandon) })
 	sending.Go(func() { c.repeatRoute(captured) })
+	c.stats, c.claims.tell = f.session.Stats, c.tellClaim
 	f.attach(c)
 	<-ctx.Done()
 	f.close()
+	c.claims.end()
 	stopCaptured()
 	c.end()
 	left := flushTimeout
@@ -173,6 +181,10 @@ func (c *camera) onPicture(p Picture) {
 	share := c.share()
 	c.measure.picture(p.Received(), c.seen, share)
 	c.seen = p.Received()
+	if c.renewed.Swap(false) {
+		c.claims.again()
+	}
+	c.claims.picture(p.PTS(), p.Received(), c.stats)
 	c.sampler.lower(share)
 	if !c.sampler.pick(p.PTS(), p.Received()) {
 		return
@@ -205,6 +217,9 @@ func (c *camera) onPicture(p Picture) {
 	}
 	if c.cfg.Delivery != streams.EveryFrame {
 		facts.Deadline = p.Received().Add(c.cfg.MaxAge)
+	}
+	if diff, ok := c.motion.difference(p); ok {
+		facts.TemporalDifference = &diff
 	}
 	if c.sampler.lowered() {
 		facts.Status = string(predictions.StatusDegraded)

@@ -225,6 +225,7 @@ func (s *Service) defend(ctx, capture context.Context, c *camera, t *tenure) err
 		watching, stop := context.WithCancel(ctx)
 		var watch sync.WaitGroup
 		watch.Go(func() { s.watchHolder(watching, c.cfg.Name, t) })
+		watch.Go(func() { s.mark(watching, t) })
 		err := t.keep(ctx)
 		stop()
 		watch.Wait()
@@ -238,8 +239,9 @@ func (s *Service) defend(ctx, capture context.Context, c *camera, t *tenure) err
 			c.begin(next)
 			c.gaps.under(next.Await)
 		}
-		if taken.IsZero() {
-			taken = s.successor(ctx, c.cfg.Name, t)
+		// Who has the camera now may not be the first that had it since.
+		if first, sure := s.successor(ctx, c.cfg.Name, t); taken.IsZero() || sure && !first.IsZero() && first.Before(taken) {
+			taken = first
 		}
 		s.tellLease(c.cfg.Name, leaseLost, err.Error(), t)
 		t.end(taken)
@@ -248,6 +250,22 @@ func (s *Service) defend(ctx, capture context.Context, c *camera, t *tenure) err
 		}
 		s.tellLease(c.cfg.Name, leaseAcquired, "", next)
 		t = next
+	}
+}
+
+// mark notes how far EVENTS had come while this instance had a lease: who gets it next tells so later.
+func (s *Service) mark(ctx context.Context, t *tenure) {
+	for ; ctx.Err() == nil; clock.Pause(ctx, renewEvery) {
+		try, cancel := context.WithTimeout(ctx, claimTimeout)
+		stream, err := s.deps.JS.Stream(try, streams.Events)
+		if err == nil {
+			err = t.lease.Confirm(try)
+		}
+		cancel()
+		if err == nil {
+			t.told.Store(stream.CachedInfo().State.LastSeq)
+			return
+		}
 	}
 }
 
@@ -293,36 +311,42 @@ func (s *Service) reclaim(ctx, capture context.Context, camera string, lost *ten
 	return nil, lost.unsure()
 }
 
-// successor is when another instance had a camera that nobody has now, or only this one; zero when none did. Whoever
-// gets a lease tells so with an event.
-func (s *Service) successor(ctx context.Context, camera string, lost *tenure) time.Time {
+// successor is when another instance first had a camera since; zero when none did. Whoever gets a lease tells so with an event.
+// What this instance told itself may be stored after that. When it cannot be found out, it is not sure.
+func (s *Service) successor(ctx context.Context, camera string, lost *tenure) (first time.Time, sure bool) {
 	ctx, cancel := context.WithTimeout(ctx, successorTimeout)
 	defer cancel()
-	for ; ctx.Err() == nil; clock.Pause(ctx, claimAgain) {
+	subject := streams.EventSubject("camera", "lease", camera)
+	for told, next := lost.told.Load(), lost.told.Load()+1; ctx.Err() == nil; {
 		stream, err := s.deps.JS.Stream(ctx, streams.Events)
-		if err != nil {
-			continue
+		if err == nil && stream.CachedInfo().State.LastSeq < told { // somebody made it anew
+			break
 		}
-		msg, err := stream.GetLastMsgForSubject(ctx, streams.EventSubject("camera", "lease", camera))
+		var msg *jetstream.RawStreamMsg
+		if err == nil {
+			msg, err = stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+		}
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return time.Time{}
+			return time.Time{}, true
 		}
 		if err != nil {
+			clock.Pause(ctx, claimAgain)
 			continue
 		}
+		next = msg.Sequence + 1
 		e, err := events.Decode(msg.Data)
 		if err != nil {
 			break
 		}
-		switch epoch, err := strconv.ParseUint(e.Facts[factEpoch], 10, 64); {
-		case err == nil && epoch <= lost.lease.Epoch:
-			return time.Time{}
-		case err == nil && e.State == leaseAcquired:
-			return e.At
+		epoch, err := strconv.ParseUint(e.Facts[factEpoch], 10, 64)
+		if err != nil {
+			break
 		}
-		break
+		if epoch > lost.lease.Epoch && e.State == leaseAcquired {
+			return e.At, true
+		}
 	}
-	return lost.unsure()
+	return lost.unsure(), false
 }
 
 const successorTimeout = 5 * time.Second

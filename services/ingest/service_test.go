@@ -237,6 +237,9 @@ func TestFramesHaveNamesFactsAndFates(t *testing.T) {
 		if f.SourceW != 640 || f.SourceH != 480 || !f.Deadline.IsZero() || len(f.Models) != 1 || f.Models[0] != "face" {
 			t.Errorf("facts %+v", f)
 		}
+		if d := f.TemporalDifference; (d == nil) != (i == 0) || d != nil && *d != 1 { // each picture is one grey level lighter
+			t.Errorf("picture %d differs by %v", i, d)
+		}
 		if len(f.Trace) != 55 || len(f.Timings) != 1 || f.Timings[0].Stage != "ingest" {
 			t.Errorf("trace %q, timings %v", f.Trace, f.Timings)
 		}

@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sightline-dev/sightline/pkg/broker"
 	"github.com/sightline-dev/sightline/pkg/config"
+	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/lease"
@@ -327,12 +329,12 @@ func (r *site) awaitFrame(t *testing.T, camera string, after uint64) frame.Facts
 	}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		m, err := s.GetLastMsgForSubject(t.Context(), streams.FrameSubject(streams.EveryFrame, camera))
-		if err != nil {
-			continue
+		if err == nil {
+			if f, err := frame.Decode(m.Header); err == nil && f.Name.Epoch > after {
+				return f
+			}
 		}
-		if f, err := frame.Decode(m.Header); err == nil && f.Name.Epoch > after {
-			return f
-		}
+		<-time.After(2 * time.Millisecond) // what is waited for needs the processor, too
 	}
 	t.Fatalf("no frame of %s after epoch %d", camera, after)
 	return frame.Facts{}
@@ -715,4 +717,91 @@ func TestWaitsForItsBroker(t *testing.T) {
 	}
 	r.declare(t, cameras(t, 1)...)
 	r.awaitFrame(t, "cam-0", 0)
+}
+
+// TestNobodyWhoHadTheCameraIsForgotten: an owner that was cut off refuses what it captured since the first of its successors
+// had the camera, whoever has it when it is back, and in whatever order things are told.
+func TestNobodyWhoHadTheCameraIsForgotten(t *testing.T) {
+	const camera = "cam-0"
+	for name, n := range map[string]int{"what it told itself comes late": 1, "two had it": 2} {
+		t.Run(name, func(t *testing.T) {
+			r := newSite(t, cameras(t, 1)...)
+			rec := r.watchLeases(t)
+			a := r.join(t, "a", 0)
+			rec.await(t, "a has it", shared(map[string]int{"a": 1}))
+			r.awaitFrame(t, camera, 0)
+			before, _ := rec.view.Holder(camera)
+			others := map[string]*instance{}
+			for _, name := range []string{"b", "c"}[:n] {
+				others[name] = r.join(t, name, 0)
+			}
+			for len(others["b"].view.Living("ingest")) != 1+n {
+				<-others["b"].view.Beaten()
+			}
+			a.wire.sever()
+			r.declareDead(t, others["b"].view, "a", []string{camera})
+			first := r.successor(t, rec, camera, before.Epoch)
+			if n == 1 {
+				r.tellLease(t, camera, "a", before)
+			}
+			<-time.After(500 * time.Millisecond) // both capture
+			others[first.Instance].stop()
+			delete(others, first.Instance)
+			if n == 1 {
+				rec.await(t, "nobody has it", shared(map[string]int{}))
+			} else {
+				r.successor(t, rec, camera, first.Epoch)
+			}
+			a.wire.heal()
+			r.awaitTold(t, camera, "a lost")
+			a.stop()
+			for _, other := range others {
+				other.stop()
+			}
+			if frames, refused, _ := r.audit(t, rec); refused == 0 {
+				t.Errorf("%d frames, %d refused", frames, refused)
+			}
+		})
+	}
+}
+
+// successor waits for an owner under a newer epoch that captures, and that has told so.
+func (r *site) successor(t *testing.T, rec *record, camera string, after uint64) lease.Holder {
+	t.Helper()
+	epoch := r.awaitFrame(t, camera, after).Name.Epoch
+	h, held := rec.view.Holder(camera)
+	for ; !held || h.Epoch != epoch; h, held = rec.view.Holder(camera) {
+		select {
+		case <-rec.view.Changed():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	r.awaitTold(t, camera, h.Instance+" acquired")
+	return h
+}
+
+// awaitTold waits for an event of a camera's lease.
+func (r *site) awaitTold(t *testing.T, camera, state string) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !slices.Contains(states(r.told(t, "lease", camera)), state); {
+		if time.Now().After(late) {
+			t.Fatalf("nobody tells: %s", state)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// tellLease tells of a lease in an owner's name.
+func (r *site) tellLease(t *testing.T, camera, instance string, h lease.Holder) {
+	t.Helper()
+	data, err := json.Marshal(events.Event{
+		Area: "camera", Kind: "lease", Name: camera, Instance: instance, State: "acquired", At: h.Since,
+		Facts: map[string]string{"epoch": strconv.FormatUint(h.Epoch, 10)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.js.Publish(t.Context(), streams.EventSubject("camera", "lease", camera), data); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -80,6 +80,11 @@ type Picture interface {
 	// RGB scales the picture to w x h pixels, without keeping its aspect ratio, and writes packed 8-bit
 	// R, G, B rows without padding into the first w*h*3 bytes of dst.
 	RGB(dst []byte, w, h int) error
+
+	// Luma writes the mean luma of the cells of a w x h grid over the picture into the first w*h values of dst, full
+	// range, in 256ths of a grey level. A picture with fewer pixels than that, or with a pixel format that has no plane of luma,
+	// is an error.
+	Luma(dst []uint16, w, h int) error
 }
 
 // SourceStats are a source's own counters, since it was made.
@@ -89,6 +94,15 @@ type SourceStats struct {
 	PayloadErrors  uint64 // packets that made no sense
 	Transport      string // what the last connection used, such as "udp" or "tcp"
 	TransportFalls uint64 // connections that had to fall back to another transport
+
+	AnnouncedFPS float64      // pictures a second that the last connection's description promised; 0: it did not say
+	Report       SenderReport // the last one
+}
+
+// SenderReport is what a camera says its time of day is.
+type SenderReport struct {
+	NTP      time.Time // its clock when it sent the report
+	Received time.Time // ours when that came
 }
 
 // A CountingSource is a [Source] that counts what it had to leave out; [Session.Stats] includes it. SourceStats may be

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sightline-dev/sightline/pkg/clock"
@@ -34,6 +35,7 @@ var errOldEpoch = errors.New("another instance has the camera since then")
 // before it knows who had the camera when.
 type tenure struct {
 	lease   *lease.Lease
+	told    atomic.Uint64 // a number in EVENTS from when nobody else had had the lease
 	connect func() uint64 // which connection to the broker this is
 	// inTouch says that this process has been running since a time, and that its server of the broker has heard it after
 	// another: then that a renewal was not answered is the broker's trouble, and nobody else can have the lease either.

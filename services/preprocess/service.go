@@ -40,6 +40,9 @@ func (s *Service) Run(ctx context.Context) error {
 	telling.Go(func() {
 		if err := reporter.Run(tell); err != nil {
 			s.deps.Log.WarnContext(tell, "the ledger misses what this instance saw last", slog.Any("error", err))
+			if s.deps.Member != nil {
+				s.deps.Member.Stay()
+			}
 		}
 	})
 	err = st.Run(ctx)

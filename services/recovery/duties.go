@@ -12,6 +12,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/ledger"
+	"github.com/sightline-dev/sightline/services/recovery/react"
 	"github.com/sightline-dev/sightline/services/recovery/repair"
 	"github.com/sightline-dev/sightline/services/recovery/shed"
 	"github.com/sightline-dev/sightline/streams"
@@ -35,6 +36,12 @@ func (s *Service) duties(w *watch) []duty {
 		}},
 		{"shed", func(ctx context.Context, lead lease.Leadership) error {
 			return shed.New(shed.Config{JS: s.deps.JS, Fleet: w.view, Leadership: lead, Events: s.events, Log: s.deps.Log}).Run(ctx)
+		}},
+		{"react", func(ctx context.Context, lead lease.Leadership) error {
+			return react.New(react.Config{
+				JS: s.deps.JS, Instance: s.cfg.Instance, Leadership: lead, Events: s.events, Log: s.deps.Log, Off: s.cfg.ReactOff, MaxShare: s.cfg.ReactMaxShare,
+				Watched: func() bool { return len(w.view.Living("drift-monitor")) > 0 },
+			}).Run(ctx)
 		}},
 	}
 }

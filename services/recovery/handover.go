@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/clock"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
@@ -31,6 +32,7 @@ const (
 // handOver deals with the dead for as long as the reign lasts.
 func (s *Service) handOver(ctx context.Context, w *watch, lead lease.Leadership) {
 	var cases sync.WaitGroup
+	defer s.booking.Wait()
 	defer cases.Wait()
 	free := make(chan struct{}, casesAtOnce)
 	tick := time.NewTicker(againAfter)
@@ -142,9 +144,27 @@ func (h *handing) run(ctx context.Context) error {
 		errs = append(errs, h.handBack(ctx, g, "handed_over", h.claimed(g)))
 	}
 	if ofWork(h.dead.Worker) {
-		errs = append(errs, ledger.TellIncident(ctx, h.s.deps.JS, ledger.Incident{Kind: ledger.WorkerEnded, Stage: h.dead.Service, Instance: h.dead.Instance, At: h.dead.at}))
+		h.s.book(ctx, ledger.Incident{Kind: ledger.WorkerEnded, Stage: h.dead.Service, Instance: h.dead.Instance, At: h.dead.at}, h.lead)
 	}
 	return errors.Join(append(errs, h.search(ctx, groups))...)
+}
+
+// book tells the books of a death, however long they take no word: LEDGER may elect a leader for longer than a case is tried,
+// and what the dead had in hand would be lost to them. Nobody waits for it.
+func (s *Service) book(ctx context.Context, i ledger.Incident, lead lease.Leadership) {
+	s.booking.Go(func() {
+		for ; ctx.Err() == nil; clock.Pause(ctx, againAfter) {
+			try, cancel := context.WithTimeout(ctx, apiTimeout)
+			err := lead.Confirm(try)
+			if err == nil {
+				err = ledger.TellIncident(try, s.deps.JS, i)
+			}
+			cancel()
+			if err == nil || errors.Is(err, lease.ErrLost) {
+				return
+			}
+		}
+	})
 }
 
 // ofWork says whether a worker takes messages from work groups.

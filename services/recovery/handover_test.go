@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/pkg/fleet"
@@ -503,4 +505,49 @@ func staysWithASlowWorker(t *testing.T) bool {
 		t.Errorf("%d with a living worker, event %+v", len(mine), e)
 	}
 	return true
+}
+
+// electing is a broker whose LEDGER takes no word of a death for a while.
+type electing struct {
+	jetstream.JetStream
+
+	until time.Time
+}
+
+func (e *electing) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if m.Subject != streams.IncidentSubject || time.Now().After(e.until) {
+		return e.JetStream.PublishMsg(ctx, m, opts...)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second): // as clients wait that nobody told how long
+	}
+	return nil, nats.ErrTimeout
+}
+
+// A node of the broker and a worker die together, and LEDGER elects a leader for longer than a case is tried: what the worker
+// had in hand must not look lost.
+func TestTheBooksHearOfADeathHoweverLongTheyTakeNoWord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	js := &electing{until: time.Now().Add(giveUpAfter + 3*time.Second)}
+	r.start(Name, "r0", func(ctx context.Context, p *process) error {
+		js.JetStream = p.js
+		return NewService(Config{Instance: "r0"}, Deps{JS: js, Member: p.member, Log: slog.New(slog.DiscardHandler)}).Run(ctx)
+	})
+	r.leads()
+	a := r.start("preprocess", "a", idle)
+	last := a.entry()
+	a.kill()
+	a.tellDisconnect(last, "Client Closed")
+	if e := r.event(kindDead, "a"); e.Facts["outcome"] != "done" {
+		t.Errorf("event %+v", e)
+	}
+	r.eventually(func() error {
+		stream, err := r.js.Stream(t.Context(), streams.Ledger)
+		if err == nil {
+			_, err = stream.GetLastMsgForSubject(t.Context(), streams.IncidentSubject)
+		}
+		return err
+	})
 }

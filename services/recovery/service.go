@@ -25,6 +25,10 @@ type Config struct {
 	Instance string
 	// Replicas are those of the streams, should one have to be made anew.
 	Replicas int
+	// ReactOff leaves answers about cameras that drift or are faulty as they are, and ReactMaxShare is the largest share of
+	// cameras whose answers are marked; 0 is the default. See package react.
+	ReactOff      bool
+	ReactMaxShare float64
 }
 
 // Deps are what the service works with.
@@ -45,6 +49,8 @@ type Service struct {
 	events  *teller
 	measure *measure
 	handed  handed
+
+	booking sync.WaitGroup // deaths that the books are still to be told of
 }
 
 // NewService makes a Service; Run runs it, once.

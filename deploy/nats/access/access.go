@@ -10,7 +10,7 @@
 // there. Within an account that is a way around the table: nats-server 2.15 obeys the answer to a direct get, or to a pull,
 // that is sent to a subject of its API, and buckets store answers that are sent to their keys. The table therefore keeps services
 // from what they do by mistake, and strangers out; a service that has been taken over can do more than it says. Applications are
-// not trusted that far: they have an account of their own, which knows no other subjects than those of PREDICTIONS, so
+// not trusted that far: they have an account of their own, which knows no other subjects than those of PREDICTIONS and feedback, so
 // that an answer cannot go anywhere else. A test tries it.
 package access
 
@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	says "github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -49,13 +50,14 @@ const (
 	Preprocess = "preprocess"
 	Infer      = "infer"
 	Recovery   = "recovery"
+	Drift      = "drift-monitor"
 	App        = "app"
 	Operator   = "operator"
 )
 
 // Users are all users.
 func Users() []User {
-	return []User{ingest(), preprocess(), infer(), recovery(), app(), operator()}
+	return []User{ingest(), preprocess(), infer(), recovery(), drift(), app(), operator()}
 }
 
 const (
@@ -142,7 +144,7 @@ func ingest() User {
 		streams.PredictionSubject("*", "*"), // gaps: nobody can see the camera
 		streams.EventSubject("camera", "*", "*"),
 		key(streams.LeasesBucket, "*"), // the recovery service's lease has two tokens
-		last(streams.Events, streams.EventSubject("camera", "*", "*")), last(streams.Ledger, books),
+		last(streams.Events, streams.EventSubject("camera", "*", "*")), api+"DIRECT.GET."+streams.Events, last(streams.Ledger, books),
 		last(streams.Predictions, streams.PredictionSubject("*", "*")))
 	u.get(streams.LeasesBucket, streams.WorkersBucket)
 	u.watch(streams.LeasesBucket, streams.WorkersBucket)
@@ -169,7 +171,7 @@ func infer() User {
 		groups[i].Config.Durable = "*" // a wildcard is a whole token
 	}
 	u.work(groups)
-	u.follow(streams.ModelsBucket)
+	u.follow(streams.ModelsBucket, streams.ConditionsBucket)
 	return u
 }
 
@@ -190,14 +192,28 @@ func recovery() User {
 			api+"CONSUMER.PAUSE."+s+".*", api+"CONSUMER.LEADER.STEPDOWN."+s+".*", ack+s+".>")
 	}
 	u.read(streams.Ledger, streams.Predictions, streams.DLQ)
-	u.get(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.SamplingBucket)
-	u.watch(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket)
-	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.SamplingBucket)
+	u.get(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.SamplingBucket, streams.ConditionsBucket)
+	u.watch(streams.LeasesBucket, streams.WorkersBucket, streams.BooksBucket, streams.ConditionsBucket)
+	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.SamplingBucket, streams.DriftBucket)
 	mine := streams.EventSubject("recovery", "*", ">")
 	u.Publish = append(u.Publish, mine, last(streams.Events, mine),
-		key(streams.LeasesBucket, ">"), key(streams.WorkersBucket, ">"), key(streams.SamplingBucket, ">"), key(streams.BooksBucket, ">"))
+		key(streams.LeasesBucket, ">"), key(streams.WorkersBucket, ">"), key(streams.SamplingBucket, ">"), key(streams.BooksBucket, ">"), key(streams.ConditionsBucket, ">"))
 	u.Subscribe = append(u.Subscribe, key(streams.WorkersBucket, ">"), streams.DisconnectSubject, mine,
 		advisory+"API", advisory+"STREAM.DELETED.*", advisory+"STREAM.UPDATED.*", advisory+"CONSUMER.DELETED.*.*", advisory+"CONSUMER.PAUSE.*.*")
+	return u
+}
+
+// drift is for the drift-monitor: it reads answers, feedback and events, and writes what it makes of them.
+func drift() User {
+	u := service(Drift, "watches pictures, answers and cameras for drift and faults")
+	mine := streams.EventSubject("drift", "*", "*")
+	u.Publish = append(u.Publish, mine, last(streams.Events, mine),
+		key(streams.LeasesBucket, "service."+Drift), key(streams.DriftBucket, ">"), key(streams.ReferencesBucket, ">"))
+	u.read(streams.Predictions, streams.Feedback, streams.Events)
+	u.Publish = append(u.Publish, api+"DIRECT.GET."+streams.Predictions) // the answer that feedback is about
+	u.get(streams.LeasesBucket, streams.DriftBucket, streams.ReferencesBucket)
+	u.watch(streams.DriftBucket)
+	u.follow(streams.CamerasBucket, streams.ModelsBucket, streams.ReferencesBucket)
 	return u
 }
 
@@ -211,17 +227,18 @@ func workStreams() []string {
 	return out
 }
 
-// app is for whoever reads predictions and nothing else, in any way that docs/predictions.md shows. Its consumers are pull
+// app is for whoever reads predictions, says what was right about them, and nothing else, in any way that docs/predictions.md shows. Its consumers are pull
 // consumers: what the broker pushes does not leave the account of the services.
 func app() User {
 	s := streams.Predictions
 	u := User{
-		Name: App, Apart: true, Does: "reads predictions, for applications",
+		Name: App, Apart: true, Does: "reads predictions and gives feedback, for applications",
 		Subscribe: []string{streams.InboxPrefix(App) + ".>", "predictions.>"},
 		Publish: []string{
 			api + "INFO", api + "STREAM.INFO." + s, // clients of other languages ask before they begin
 			api + "CONSUMER.DURABLE.CREATE." + s + ".*",
 			api + "DIRECT.GET." + s, api + "DIRECT.GET." + s + ".>", ack + s + ".>",
+			streams.FeedbackSubject("*"),
 		},
 	}
 	u.read(s)
@@ -236,11 +253,11 @@ func operator() User {
 		Publish: []string{
 			api + ">", flow + ">", key(streams.CamerasBucket, ">"), key(streams.ModelsBucket, ">"),
 			"frames.>", "tensors.>", // what a dead letter becomes when it is replayed
-			books, streams.EventSubject("dlq", "*", "*"),
+			books, streams.EventSubject("dlq", "*", "*"), streams.FeedbackSubject("*"), key(streams.ReferencesBucket, says.RequestPrefix+".>"),
 		},
 		Never: []string{streams.IncidentSubject},
 		Subscribe: []string{
-			streams.InboxPrefix(Operator) + ".>", "frames.>", "tensors.>", "predictions.>", "events.>", "ledger.>", "dlq.>",
+			streams.InboxPrefix(Operator) + ".>", "frames.>", "tensors.>", "predictions.>", "events.>", "ledger.>", "dlq.>", "feedback.>",
 			"$KV.>", "$JS.EVENT.>",
 		},
 	}

@@ -87,21 +87,30 @@ var denied = map[string]struct{ publish, subscribe []string }{
 		},
 		subscribe: []string{">", "frames.>", "predictions.>", "_INBOX.>", "_INBOX_operator.>", "$SYS.>"},
 	},
+	access.Drift: {
+		publish: []string{
+			"frames.live.door", "tensors.live.m.stable.door", "predictions.m.door", "feedback.door", "dlq.infer.door", streams.IncidentSubject,
+			"events.recovery.died.x", "events.camera.state.door", "$KV.LEASES.door", "$KV.LEASES.service.recovery", "$KV.CAMERAS.door", "$KV.MODELS.m",
+			"$KV.CONDITIONS.door", "$KV.SAMPLING.all", "$KV.WORKERS.infer.a", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE.PREDICTIONS",
+			"$JS.API.STREAM.MSG.DELETE.FEEDBACK", "$JS.API.CONSUMER.CREATE.FRAMES.x", "$JS.API.CONSUMER.MSG.NEXT.FRAMES.preprocess", "$JS.ACK.FRAMES.preprocess.1.1.1.0.0",
+		},
+		subscribe: []string{">", "frames.>", "predictions.>", "feedback.>", "events.>", "_INBOX.>", "_INBOX_app.>", "$KV.>", "$SYS.>"},
+	},
 	access.App: {
 		publish: []string{
 			"predictions.m.door", "frames.live.door", "frames.every.door", "tensors.live.m.stable.door", "events.camera.state.door", "ledger.door", "dlq.infer.door",
-			"$KV.LEASES.door", "$KV.CAMERAS.door", "$KV.WORKERS.app.x", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.UPDATE.PREDICTIONS", "$JS.API.STREAM.DELETE.PREDICTIONS",
+			"$KV.LEASES.door", "$KV.CAMERAS.door", "$KV.WORKERS.app.x", "$KV.DRIFT.door.m", "$KV.REFERENCES._request.m", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.UPDATE.PREDICTIONS", "$JS.API.STREAM.DELETE.PREDICTIONS",
 			"$JS.API.STREAM.PURGE.PREDICTIONS", "$JS.API.STREAM.MSG.DELETE.PREDICTIONS", "$JS.API.STREAM.INFO.FRAMES", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST",
 			"$JS.API.CONSUMER.CREATE.FRAMES.x", "$JS.API.CONSUMER.CREATE.KV_CAMERAS.x.$KV.CAMERAS.>", "$JS.API.CONSUMER.CREATE.LEDGER.x", "$JS.API.CONSUMER.NAMES.PREDICTIONS",
 			"$JS.API.CONSUMER.MSG.NEXT.TENSORS.infer-m-stable", "$JS.API.DIRECT.GET.KV_CAMERAS.$KV.CAMERAS.door", "$JS.API.DIRECT.GET.EVENTS.events.camera.state.door",
 			"$JS.ACK.FRAMES.preprocess.1.1.1.0.0", "$JS.API.CONSUMER.PAUSE.PREDICTIONS.x", streams.DisconnectSubject,
 		},
-		subscribe: []string{">", "frames.>", "tensors.>", "events.>", "ledger.>", "dlq.>", "$KV.>", "$JS.>", "$JS.EVENT.>", "_INBOX.>", "_INBOX_operator.>", "*.>", "$SYS.>"},
+		subscribe: []string{">", "frames.>", "tensors.>", "events.>", "ledger.>", "dlq.>", "feedback.>", "$KV.>", "$JS.>", "$JS.EVENT.>", "_INBOX.>", "_INBOX_operator.>", "*.>", "$SYS.>"},
 	},
 	access.Operator: {
 		publish: []string{
 			"predictions.m.door", "events.recovery.died.x", "events.camera.state.door", streams.IncidentSubject, "dlq.infer.door", "$KV.LEASES.door", "$KV.WORKERS.infer.a",
-			"$KV.BOOKS.x", "$JS.ACK.FRAMES.preprocess.1.1.1.0.0", streams.DisconnectSubject, "$SYS.REQ.SERVER.PING",
+			"$KV.BOOKS.x", "$KV.DRIFT.door.m", "$KV.REFERENCES.m.1.door", "$JS.ACK.FRAMES.preprocess.1.1.1.0.0", streams.DisconnectSubject, "$SYS.REQ.SERVER.PING",
 		},
 		subscribe: []string{">", "_INBOX.>", "_INBOX_app.>", "_INBOX_*.>", "$SYS.>", streams.DisconnectSubject},
 	},

@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sightline-dev/sightline/deploy/nats/access"
 	"github.com/sightline-dev/sightline/pkg/dlq"
 	"github.com/sightline-dev/sightline/pkg/events"
+	"github.com/sightline-dev/sightline/pkg/feedback"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/sampling"
@@ -64,6 +66,15 @@ func TestEverythingWorksUnderItsUser(t *testing.T) {
 		t.Error(err)
 	}
 	p.ask(app)
+	for _, who := range []*nats.Conn{app, operator} {
+		js, err := jetstream.New(who)
+		if err == nil {
+			err = feedback.Send(t.Context(), js, feedback.Feedback{Frame: "every/1/1", Model: "person", By: "test", Labels: []feedback.Label{}})
+		}
+		if err != nil {
+			t.Errorf("feedback: %v", err)
+		}
+	}
 	t.Logf("answers of both cameras after %v", time.Since(began).Round(time.Millisecond))
 
 	p.step("messages that fail", func() {

@@ -3,7 +3,10 @@ package decodertest
 
 import (
 	"bytes"
+	"errors"
 	"image/jpeg"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,6 +42,7 @@ func Run(t *testing.T, s Suite) {
 		{"refuses what it cannot do", refuses},
 		{"scales into JPEG", scalesJPEG},
 		{"scales into RGB", scalesRGB},
+		{"measures luma", measuresLuma},
 		{"is deterministic", deterministic},
 		{"ends with Close", closes},
 	} {
@@ -211,6 +215,37 @@ func scalesRGB(t *testing.T, s Suite) {
 	}
 }
 
+// measuresLuma compares with the picture scaled to grey RGB: the same but for how many pixels were looked at.
+func measuresLuma(t *testing.T, s Suite) {
+	t.Helper()
+	pic := decode(t, open(t, s), s.Small.Units[0])
+	const w, h, guard = 16, 12, 8
+	luma := make([]uint16, w*h+guard)
+	rgb := make([]byte, w*h*3)
+	if err := errors.Join(pic.Luma(luma, w, h), pic.RGB(rgb, w, h)); err != nil {
+		t.Fatal(err)
+	}
+	var off float64
+	for i := range w * h {
+		want := 0.299*float64(rgb[3*i]) + 0.587*float64(rgb[3*i+1]) + 0.114*float64(rgb[3*i+2])
+		off += math.Abs(float64(luma[i])/256-want) / (w * h)
+	}
+	if off > 8 {
+		t.Errorf("luma is %.1f grey levels off", off)
+	}
+	if !slices.Equal(luma[w*h:], make([]uint16, guard)) {
+		t.Error("wrote beyond the grid")
+	}
+	if n := testing.AllocsPerRun(10, func() { _ = pic.Luma(luma, w, h) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	for _, bad := range []struct{ w, h, room int }{{0, 1, 10}, {1, -1, 10}, {4, 4, 15}, {s.Small.Width + 1, 1, s.Small.Width + 1}} {
+		if err := pic.Luma(make([]uint16, bad.room), bad.w, bad.h); err == nil {
+			t.Errorf("measured %+v", bad)
+		}
+	}
+}
+
 func deterministic(t *testing.T, s Suite) {
 	t.Helper()
 	var first [][]byte
@@ -243,6 +278,9 @@ func closes(t *testing.T, s Suite) {
 		t.Error("a picture outlived its decoder")
 	}
 	if _, err := pic.JPEG(nil, 10, 10, 80); err == nil {
+		t.Error("a picture outlived its decoder")
+	}
+	if err := pic.Luma(make([]uint16, 100), 10, 10); err == nil {
 		t.Error("a picture outlived its decoder")
 	}
 }

@@ -132,6 +132,19 @@ func (p *fakePicture) RGB(dst []byte, w, h int) error {
 	return nil
 }
 
+func (p *fakePicture) Luma(dst []uint16, w, h int) error {
+	if err := p.check(w, h); err != nil {
+		return err
+	}
+	if w > p.w || h > p.h || len(dst) < w*h {
+		return fmt.Errorf("%dx%d cells of %dx%d pixels, room for %d", w, h, p.w, p.h, len(dst))
+	}
+	for i := range dst[:w*h] {
+		dst[i] = uint16(p.grey) << 8
+	}
+	return nil
+}
+
 func (p *fakePicture) JPEG(dst []byte, w, h, quality int) ([]byte, error) {
 	if err := p.check(w, h); err != nil {
 		return dst, err

@@ -8,6 +8,7 @@
 #include <libavutil/imgutils.h>
 #include <libavutil/log.h>
 #include <libavutil/opt.h>
+#include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 #include <turbojpeg.h>
 
@@ -167,6 +168,43 @@ int sl_rgb(sl_decoder *d, uint8_t *dst, int w, int h) {
 	int err = scale(sws, d->frame, planes, strides, h);
 	if (err) return err;
 	for (int y = 0; y < h; y++) memcpy(dst + y * row, d->rgb + y * stride, row);
+	return 0;
+}
+
+enum { LUMA_ROWS = 8 }; // of a cell that are looked at
+
+static uint64_t sum_row(const uint8_t *row, int from, int to, int wide) {
+	uint64_t sum = 0;
+	if (wide) {
+		for (int x = from; x < to; x++) sum += row[2 * x] | row[2 * x + 1] << 8;
+		return sum;
+	}
+	uint32_t part = 0; // 16k pixels of 255 fit
+	for (int x = from; x < to; x++) part += row[x];
+	return part;
+}
+
+int sl_luma(sl_decoder *d, uint16_t *dst, int w, int h) {
+	const AVFrame *f = d->frame;
+	if (!f->data[0] || w < 1 || h < 1 || w > f->width || h > f->height) return AVERROR(EINVAL);
+	int full = f->color_range == AVCOL_RANGE_JPEG;
+	const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(plain_format(f->format, &full));
+	if (!desc || desc->flags & (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_BITSTREAM)) return AVERROR(ENOSYS);
+	const AVComponentDescriptor *c = &desc->comp[0];
+	int wide = c->depth > 8;
+	if (c->plane != 0 || c->offset != 0 || c->step != 1 + wide || c->depth > 16) return AVERROR(ENOSYS);
+	double unit = (double)(1 << c->shift) * (1 << (c->depth - 8)), low = full ? 0 : 16, span = full ? 255 : 219;
+	for (int j = 0; j < h; j++) {
+		int y0 = (int)((int64_t)j * f->height / h), y1 = (int)((int64_t)(j + 1) * f->height / h);
+		int step = (y1 - y0 + LUMA_ROWS - 1) / LUMA_ROWS;
+		for (int i = 0; i < w; i++) {
+			int x0 = (int)((int64_t)i * f->width / w), x1 = (int)((int64_t)(i + 1) * f->width / w), rows = 0;
+			uint64_t sum = 0;
+			for (int y = y0; y < y1; y += step, rows++) sum += sum_row(f->data[0] + (ptrdiff_t)y * f->linesize[0], x0, x1, wide);
+			double v = ((double)sum / ((double)rows * (x1 - x0)) / unit - low) * 255 / span;
+			dst[j * w + i] = (uint16_t)((v < 0 ? 0 : v > 255 ? 255 : v) * 256 + 0.5);
+		}
+	}
 	return 0;
 }
 

@@ -188,4 +188,18 @@ func (p *picture) JPEG(dst []byte, w, h, quality int) ([]byte, error) {
 	return dst[:n+int(p.d.len)], nil
 }
 
+// Luma implements [ingest.Picture].
+func (p *picture) Luma(dst []uint16, w, h int) error {
+	if err := p.check(w, h); err != nil {
+		return err
+	}
+	if len(dst) < w*h {
+		return fmt.Errorf("luma of %dx%d cells: room for %d", w, h, len(dst))
+	}
+	if rc := C.sl_luma(p.d.c, (*C.uint16_t)(unsafe.SliceData(dst)), C.int(w), C.int(h)); rc < 0 {
+		return p.d.fail("measure", rc)
+	}
+	return nil
+}
+
 func bytePtr(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(b))) }

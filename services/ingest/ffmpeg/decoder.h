@@ -28,6 +28,10 @@ int sl_decode(sl_decoder *d, const uint8_t *data, int len, int64_t id, sl_pictur
 int sl_rgb(sl_decoder *d, uint8_t *dst, int w, int h);
 int sl_jpeg(sl_decoder *d, uint8_t *dst, unsigned long *len, int w, int h, int quality);
 
+// Mean luma of the cells of a w x h grid over the last picture, full range, in 256ths of a grey level. It looks at a few rows
+// of each cell. Returns 0 or a negative AVERROR.
+int sl_luma(sl_decoder *d, uint16_t *dst, int w, int h);
+
 // Describes an AVERROR together with the last log line of the calling thread.
 void sl_error(int err, char *dst, int len);
 

@@ -110,7 +110,7 @@ func (p *play) connect(client *gortsplib.Client) error {
 	if err := client.Start2(); err != nil {
 		return classify("start", err)
 	}
-	session, _, err := client.Describe(u)
+	session, answer, err := client.Describe(u)
 	if err != nil {
 		return classify("describe", err)
 	}
@@ -125,7 +125,10 @@ func (p *play) connect(client *gortsplib.Client) error {
 	if _, err := client.Setup(session.BaseURL, media, 0, 0); err != nil {
 		return p.setupFailed(classify("setup", err))
 	}
+	announced := announcedFPS(forma, answer.Body)
+	p.count(func(s *ingest.SourceStats) { s.AnnouncedFPS, s.Report = announced, ingest.SenderReport{} })
 	client.OnPacketRTP(media, forma, p.onPacket(asm))
+	client.OnPacketRTCP(media, p.onReport)
 	if _, err := client.Play(nil); err != nil {
 		return classify("play", err)
 	}

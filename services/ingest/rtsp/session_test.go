@@ -215,3 +215,24 @@ func residentKiB(tb testing.TB) int {
 	}
 	return pages * os.Getpagesize() / 1024
 }
+
+// TestWhatACameraSaysOfItself: its frame rate, from its parameter sets, and its time of day, from its sender reports.
+func TestWhatACameraSaysOfItself(t *testing.T) {
+	t.Parallel() // it waits for ten seconds
+	for _, transport := range []rtsp.Transport{rtsp.TCP, rtsp.UDP} {
+		t.Run(string(transport), func(t *testing.T) {
+			t.Parallel()
+			cam := cameratest.Start(t, camera.Config{Footage: footage(t, "h264"), Faults: camera.Faults{ClockOffset: -time.Hour}})
+			v := watch(t, rtsp.Config{URL: cam.URL(), Transport: transport}, nil)
+			v.await("a sender report", func() bool { return !v.session.Stats().Source.Report.NTP.IsZero() })
+			s := v.session.Stats().Source
+			if off := s.Report.NTP.Sub(s.Report.Received); off < -time.Hour-time.Minute || off > -time.Hour+time.Minute {
+				t.Errorf("its clock is off by %v", off)
+			}
+			if s.AnnouncedFPS != 25 {
+				t.Errorf("it announces %v pictures a second", s.AnnouncedFPS)
+			}
+			v.stop()
+		})
+	}
+}

@@ -6,7 +6,7 @@
 //	1  failed: the message says what and, where it is known, what to do
 //	2  wrong usage or configuration: nothing was started
 //	3  the run predicted nothing
-//	4  the books do not balance: a frame is lost
+//	4  the books do not balance: a frame is lost; of status: something needs attention
 package cli
 
 import (
@@ -30,6 +30,7 @@ const (
 	ExitUsage      = 2
 	ExitNothing    = 3
 	ExitUnbalanced = 4
+	ExitAttention  = 4
 )
 
 // Streams are where a command reads and writes.
@@ -107,8 +108,10 @@ func newRoot(a *app) *cobra.Command {
 Try it:            sightline up                    (with a sightline.yaml in this folder)
 See predictions:   sightline predictions --follow
 See the books:     sightline ledger
+At a glance:       sightline status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was predicted, 4 the books do not balance.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was predicted, 4 the books do not balance,
+or, of status, something needs attention.`,
 		SilenceUsage: true, SilenceErrors: true, Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -131,7 +134,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing was pred
 		return nil
 	}
 	root.AddCommand(a.up(), a.lint(), a.apply(), a.cameras(), a.predictions(), a.ledger(),
-		a.workers(), a.events(), a.dlq(), a.detect(), a.bench())
+		a.status(), a.top(), a.trace(), a.workers(), a.events(), a.dlq(), a.drift(), a.feedback(), a.detect(), a.bench())
 	return root
 }
 

@@ -82,7 +82,10 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 		return err
 	}
 	defer silence()
-	cfg := system.Config{File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Telemetry: tel, Log: a.log()}
+	cfg := system.Config{
+		File: file, Host: f.host, Port: f.port, StoreDir: f.dataDir, ORTLibrary: f.ortLibrary, Telemetry: tel, Log: a.log(),
+		ReactOff: !a.process.React, ReactMaxShare: a.process.ReactMaxShare,
+	}
 	err = system.Run(ctx, cfg, func(ctx context.Context, s *system.System) error {
 		board.Ready(checkRunning, func() error { return nil })
 		return r.watch(ctx, s)

@@ -28,6 +28,8 @@ import (
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/camera"
+	driftmonitor "github.com/sightline-dev/sightline/services/drift-monitor"
+	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/services/infer"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/adapters"
@@ -45,6 +47,10 @@ type Config struct {
 	StoreDir   string // files of the embedded broker
 	ORTLibrary string // ONNX Runtime's shared library; "" searches
 	Log        *slog.Logger
+	Drift      detect.Config // how drift is judged; the zero value is the default
+	// ReactOff and ReactMaxShare are recovery's: how it reacts to cameras that are faulty or drift.
+	ReactOff      bool
+	ReactMaxShare float64
 	// Telemetry is that of the process: all services count in one place. Nil measures nothing.
 	Telemetry *telemetry.Telemetry
 	// NewSource makes the source of a camera; nil is RTSP.
@@ -102,6 +108,9 @@ func Run(ctx context.Context, cfg Config, use func(context.Context, *System) err
 	if err := r.startRecovery(); err != nil {
 		return err
 	}
+	if err := r.startDriftMonitor(); err != nil {
+		return err
+	}
 	if err := r.startWorkers(ctx); err != nil {
 		return err
 	}
@@ -128,6 +137,8 @@ type runner struct {
 	ingest group
 	// recovery is there for as long as anything is that it could mend.
 	recovery group
+	// drift ends after the last answer, which it still sees.
+	drift group
 }
 
 // group is a set of services that stop together.
@@ -271,9 +282,20 @@ func (r *runner) startRecovery() error {
 	if err != nil {
 		return err
 	}
-	s := recovery.NewService(recovery.Config{Instance: "recovery-1"}, recovery.Deps{JS: js, Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log})
+	s := recovery.NewService(recovery.Config{Instance: "recovery-1", ReactOff: r.cfg.ReactOff, ReactMaxShare: r.cfg.ReactMaxShare}, recovery.Deps{JS: js, Member: member, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log})
 	r.recovery.open()
 	r.run(&r.recovery, recovery.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
+	return nil
+}
+
+func (r *runner) startDriftMonitor() error {
+	js, member, err := r.member(driftmonitor.Name)
+	if err != nil {
+		return err
+	}
+	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1", Detect: r.cfg.Drift}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
+	r.drift.open()
+	r.run(&r.drift, driftmonitor.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil
 }
 
@@ -289,6 +311,7 @@ func (r *runner) stop(ctx context.Context, settle func(context.Context) error) e
 		cancel()
 	}
 	r.work.stop()
+	r.drift.stop()
 	r.recovery.stop()
 	r.demo.stop()
 	return err

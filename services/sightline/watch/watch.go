@@ -69,7 +69,7 @@ type count struct {
 // Start is where a Watcher begins to read.
 type Start struct {
 	Time   time.Time // of answers and events
-	Ledger uint64    // sequence in LEDGER: its records must not begin in the middle of an epoch
+	Ledger uint64    // sequence in LEDGER: its records must not begin in the middle of an epoch. 0: the books come from elsewhere
 }
 
 // Now is the start for what has not happened yet.
@@ -88,6 +88,9 @@ func New(js jetstream.JetStream, start Start) *Watcher {
 
 // Run follows the three streams until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
+	if w.start.Ledger == 0 {
+		return w.consume(ctx)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	following := make(chan error, 1)
 	go func() {
@@ -200,6 +203,17 @@ func (w *Watcher) takeRefusal(m jetstream.Msg) error {
 	return nil
 }
 
+// Seed says what was told of cameras before the start.
+func (w *Watcher) Seed(told []events.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range told {
+		if _, known := w.states[e.Name]; !known {
+			w.states[e.Name] = e
+		}
+	}
+}
+
 // note keeps a line for people. The caller holds mu.
 func (w *Watcher) note(who string, e events.Event) {
 	text := who + " is " + e.State
@@ -245,9 +259,21 @@ func (w *Watcher) Pace() time.Duration {
 func (w *Watcher) Cameras(now time.Time, held ledger.Held) []Camera {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.rows(now, w.books.Lines(now, held))
+}
+
+// CamerasOf is the picture now, with books that come from elsewhere.
+func (w *Watcher) CamerasOf(now time.Time, lines []ledger.Line) []Camera {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rows(now, lines)
+}
+
+// rows is the picture with some books. The caller holds mu.
+func (w *Watcher) rows(now time.Time, lines []ledger.Line) []Camera {
 	var rows []Camera
 	seen := map[string]bool{}
-	for _, line := range w.books.Lines(now, held) {
+	for _, line := range lines {
 		k := feedKey{line.Camera, line.Model}
 		row := Camera{Camera: line.Camera, Model: line.Model, Books: line, FPSIn: w.rate(k, now, line.Captured)}
 		if f := w.feeds[k]; f != nil {

@@ -60,6 +60,10 @@ func channels() []channel {
 			key: "dlq", subject: streams.DLQSubject("{stage}", camera), message: "quarantined", publisher: "preprocess and infer",
 			summary: "Messages that a stage could not handle, as they were, with the reason.",
 		},
+		{
+			key: "feedback", subject: streams.FeedbackSubject(camera), message: "feedback", publisher: "applications and people",
+			summary: "What was really in a frame: labels, or verdicts on the detections of an answer. See predictions.md.",
+		},
 	}
 }
 

@@ -35,7 +35,7 @@ func run(args []string) error {
 		_, _ = fmt.Fprintln(os.Stdout, "made "+filepath.Join(*dir, name))
 	}
 	if err == nil && len(rotate) > 0 {
-		_, _ = fmt.Fprintln(os.Stdout, "start the broker's nodes again one by one, then whoever has a new key")
+		_, _ = fmt.Fprintln(os.Stdout, "make the containers of the broker's nodes anew one by one, then those of whoever has a new key: docs/deployment.md, Users")
 	}
 	return err
 }

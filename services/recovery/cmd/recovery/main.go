@@ -14,7 +14,9 @@ func main() {
 }
 
 func run(ctx context.Context, p *app.Process) error {
-	return recovery.NewService(recovery.Config{Instance: p.Instance, Replicas: p.Replicas}, recovery.Deps{
+	return recovery.NewService(recovery.Config{
+		Instance: p.Instance, Replicas: p.Replicas, ReactOff: !p.React, ReactMaxShare: p.ReactMaxShare,
+	}, recovery.Deps{
 		JS: p.JS, Member: p.Member, Telemetry: p.Telemetry, Log: p.Log,
 	}).Run(ctx)
 }
