@@ -21,6 +21,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/ledger"
 	"github.com/sightline-dev/sightline/pkg/model"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/ingest"
 	"github.com/sightline-dev/sightline/services/ingest/decodertest"
 	"github.com/sightline-dev/sightline/streams"
@@ -89,6 +90,7 @@ func (s *scene) shoot(t *testing.T, n int) {
 type site struct {
 	js     jetstream.JetStream
 	server *broker.Embedded
+	tel    *telemetry.Telemetry // of the instances; nil is none
 }
 
 func newSite(t *testing.T, cameras ...config.Camera) *site {
@@ -162,7 +164,7 @@ func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (s
 		one = name
 	}
 	s := ingest.NewService(ingest.Config{Instance: instance}, ingest.Deps{
-		JS: r.connect(t, "ingest-"+instance), Log: slog.New(slog.DiscardHandler),
+		JS: r.connect(t, "ingest-"+instance), Telemetry: r.tel, Log: slog.New(slog.DiscardHandler),
 		NewSource: func(c config.Camera) (ingest.Source, error) {
 			if scenes[c.Name] == nil {
 				return nil, fmt.Errorf("no scene for %s", c.Name)
