@@ -13,6 +13,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/services/recovery/repair"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -41,6 +42,7 @@ type Service struct {
 	deps   Deps
 	events *events.Publisher
 	handed handed
+	purges *repair.Purges
 
 	booking sync.WaitGroup // deaths that the books are still to be told of
 }
@@ -79,6 +81,10 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("recovery: %w", err)
 	}
 	watches.Go(func() { w.run(watching) })
+	if s.purges, err = repair.Listen(s.deps.JS.Conn()); err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	defer s.purges.Close()
 	for ctx.Err() == nil {
 		_ = s.lead(ctx, w) // somebody else leads, or the broker is away
 		select {

@@ -43,6 +43,8 @@ type Config struct {
 	// Workers is how many workers live that serve a stage, "preprocess" or "infer", or one model of the latter. Nil: whether
 	// somebody works is judged by whether somebody asks for work.
 	Workers func(stage, model string) int
+	// Purges are those that were heard of before Run. Nil: none.
+	Purges *Purges
 }
 
 // Repair mends what differs from its declaration. Run does the work.
@@ -55,10 +57,11 @@ type Repair struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	news    time.Time       // when something happened that was not looked at yet
-	deleted map[string]bool // targets whose deletion the broker told of, until they are mended
-	deeds   map[string]deed // the last deed done to each target
-	orders  []deed          // of operators, not told yet
+	news    time.Time           // when something happened that was not looked at yet
+	deleted map[string]bool     // targets whose deletion the broker told of, until they are mended
+	deeds   map[string]deed     // the last deed done to each target
+	orders  []deed              // of operators, not told yet
+	ordered map[order]time.Time // when those were noted, and those that were told of late
 
 	// What follows belongs to Run.
 	models    catalog.Models
@@ -91,7 +94,7 @@ func New(cfg Config) *Repair {
 		cfg: cfg, js: cfg.JS, log: cfg.Log, self: cfg.JS.Conn().Opts.Name, wake: make(chan struct{}, 1),
 		deleted: map[string]bool{}, deeds: map[string]deed{}, known: map[string]seen{}, told: map[string]string{},
 		offline: map[string]time.Time{}, stalls: map[string]*stall{}, services: map[string]*service{}, apart: map[string]*patience{},
-		remade: map[string]time.Time{}, relapses: map[string]*relapse{}, want: streams.Declared(cfg.Options),
+		remade: map[string]time.Time{}, ordered: map[order]time.Time{}, relapses: map[string]*relapse{}, want: streams.Declared(cfg.Options),
 	}
 }
 
