@@ -89,6 +89,7 @@ func (s *scene) shoot(t *testing.T, n int) {
 type site struct {
 	js     jetstream.JetStream
 	server *broker.Embedded
+	slow   func(jetstream.JetStream) jetstream.JetStream // the broker as instances see it; nil: as it is
 }
 
 func newSite(t *testing.T, cameras ...config.Camera) *site {
@@ -161,8 +162,12 @@ func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (s
 	for name := range scenes { // these tests have one camera
 		one = name
 	}
+	js := r.connect(t, "ingest-"+instance)
+	if r.slow != nil {
+		js = r.slow(js)
+	}
 	s := ingest.NewService(ingest.Config{Instance: instance}, ingest.Deps{
-		JS: r.connect(t, "ingest-"+instance), Log: slog.New(slog.DiscardHandler),
+		JS: js, Log: slog.New(slog.DiscardHandler),
 		NewSource: func(c config.Camera) (ingest.Source, error) {
 			if scenes[c.Name] == nil {
 				return nil, fmt.Errorf("no scene for %s", c.Name)
