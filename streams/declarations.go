@@ -42,6 +42,9 @@ const (
 	// FrameBacklog is how many frames of one every_frame camera may wait on disk before its ingest has to: one camera whose
 	// model does not keep up must not take the room of the others.
 	FrameBacklog = 4096
+	// Readers is how many consumers of PREDICTIONS there may be, those of services included: applications make them without
+	// anybody's help, and each takes memory and, if durable, disk of the broker.
+	Readers = 1024
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
 	// WorkerTTL is how long the entry of a worker stays that stopped beating. Recovery declares it dead long before.
@@ -106,6 +109,7 @@ func Streams(o Options) []jetstream.StreamConfig {
 
 	predictions, events, ledger, dlq := record, record, record, record
 	predictions.Name, predictions.Subjects, predictions.MaxAge, predictions.MaxBytes = Predictions, []string{"predictions.*.*"}, 24*time.Hour, 2048*mib
+	predictions.MaxConsumers = Readers
 	predictions.Description = "one answer per frame and model version, and gap records: what applications subscribe to"
 	events.Name, events.Subjects, events.MaxAge, events.MaxBytes = Events, []string{"events.*.*.*"}, 7*24*time.Hour, 128*mib
 	events.Description = "everything that happened"
