@@ -61,7 +61,7 @@ func TestMetrics(t *testing.T) {
 			all.Sum(telemetry.Reconnects, map[string]string{"camera": "away"}) > 0
 	})
 	if err := all.Check(map[string][]string{
-		"camera": {"street", "away"}, "model": {"person"}, "class": {"person"}, "service": {"ingest", "preprocess", "infer", "recovery"},
+		"camera": {"street", "away"}, "model": {"person"}, "class": {"person"}, "service": {"ingest", "preprocess", "infer", "recovery", "drift-monitor"},
 		"stream":   {"FRAMES", "FRAMES_LIVE", "FRAMES_TWIN", "TENSORS", "TENSORS_LIVE", "TENSORS_TWIN"},
 		"consumer": {"preprocess", "infer-person-stable"},
 	}); err != nil {
@@ -82,7 +82,7 @@ func TestMetrics(t *testing.T) {
 		"up":                     all.Sum(telemetry.CameraUp, street) == 1 && all.Sum(telemetry.CameraUp, away) == 0,
 		"refused":                all.Sum(telemetry.Reconnects, map[string]string{"camera": "away", "cause": "refused"}) > 0,
 		"a leader":               all.Sum(telemetry.Leader, nil) == 1,
-		"four workers":           all.Sum(telemetry.Workers, map[string]string{"state": "alive"}) == 4,
+		"five workers":           all.Sum(telemetry.Workers, map[string]string{"state": "alive"}) == 5,
 		"answers":                all.Sum(telemetry.InferenceRequests, map[string]string{"outcome": "ok"}) > 0,
 		"a model":                all.Sum(telemetry.ModelLoaded, nil) == 1,
 		"nothing is lost":        all.Sum(telemetry.FramesFate, map[string]string{"fate": "lost"}) == 0,
