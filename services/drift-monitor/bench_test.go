@@ -33,7 +33,7 @@ func BenchmarkThousandCameras(b *testing.B) {
 		runtime.ReadMemStats(&before)
 		judge := detect.Default()
 		judge.Reference.Span = 3 * time.Minute // and three times that for a scene that does not settle
-		m := newMonitor(Config{Detect: judge}, Deps{Log: slog.New(slog.DiscardHandler)}, events.NewPublisher(nil, "bench"), leader{})
+		m := newMonitor(Config{Detect: judge}, Deps{Log: slog.New(slog.DiscardHandler)}, events.NewPublisher(nil, "bench"), leader{}, newMeasure(nil))
 		m.declared = map[string]config.Camera{}
 		answers, began := 0, time.Now()
 		for i := range cameras {

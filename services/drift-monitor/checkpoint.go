@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/services/drift-monitor/integrity"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -97,7 +98,11 @@ func (m *monitor) restore(ctx context.Context, name string, data []byte) error {
 			return fmt.Errorf("model %s: %w", model, err)
 		}
 		c.models[model] = w
+		if w.status != nil {
+			m.said.say(drift.Record{Status: w.status})
+		}
 	}
+	m.said.say(drift.Record{Integrity: &drift.Integrity{Camera: name, Faults: i.Faults()}})
 	return nil
 }
 

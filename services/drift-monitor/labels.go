@@ -193,7 +193,7 @@ func (m *monitor) compare(now time.Time) {
 			continue
 		}
 		pr.changed = false
-		m.out.put(drift.Record{Fairness: m.unfair(model, pr, now)})
+		m.put(drift.Record{Fairness: m.unfair(model, pr, now)})
 		if data, err := pr.encode(); err == nil {
 			m.out.keep(fairnessPrefix+model, data)
 		}

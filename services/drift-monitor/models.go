@@ -148,7 +148,7 @@ func (m *monitor) judged(camera, model string, w *watched, v *detect.Verdict) {
 	}
 	s.Quality = m.quality(model, w, v.Rate, s.State)
 	w.status, w.said = s, now
-	m.out.put(drift.Record{Status: s})
+	m.put(drift.Record{Status: s})
 	if before != s.State {
 		e := events.Event{Area: "drift", Kind: "state", Name: camera, State: string(s.State), Cause: s.Cause, Detail: s.Detail, Facts: m.facts()}
 		e.Facts["model"], e.Facts["version"], e.Facts["before"] = model, w.version, string(before)

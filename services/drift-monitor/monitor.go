@@ -37,6 +37,7 @@ type monitor struct {
 	events *events.Publisher
 	lead   lease.Leadership
 	out    *writer
+	said   *measure
 
 	declared map[string]config.Camera
 	cameras  map[string]*camera
@@ -56,8 +57,8 @@ type camera struct {
 	changed   bool // since it was written down last
 }
 
-func newMonitor(cfg Config, deps Deps, e *events.Publisher, lead lease.Leadership) *monitor {
-	return &monitor{cfg: cfg, deps: deps, events: e, lead: lead, out: newWriter(deps, lead), cameras: map[string]*camera{}, products: map[string]*product{}}
+func newMonitor(cfg Config, deps Deps, e *events.Publisher, lead lease.Leadership, said *measure) *monitor {
+	return &monitor{cfg: cfg, deps: deps, events: e, lead: lead, out: newWriter(deps, lead), said: said, cameras: map[string]*camera{}, products: map[string]*product{}}
 }
 
 // run watches until ctx ends.
@@ -116,8 +117,23 @@ func (m *monitor) declare(all map[string]catalog.Entry[config.Camera]) {
 	}
 	for name := range m.cameras {
 		if _, ok := m.declared[name]; !ok {
-			m.out.forget(name, slices.Collect(maps.Keys(m.cameras[name].models))...)
+			models := slices.Collect(maps.Keys(m.cameras[name].models))
+			m.out.forget(name, models...)
+			m.said.forget(name, models...)
 			delete(m.cameras, name)
+			m.retire(models)
+		}
+	}
+}
+
+// retire forgets those models of a camera that is no more that no other camera has.
+func (m *monitor) retire(models []string) {
+	for _, model := range models {
+		used := slices.ContainsFunc(slices.Collect(maps.Values(m.cameras)), func(c *camera) bool { return c.models[model] != nil })
+		if m.products[model] != nil && !used {
+			delete(m.products, model)
+			m.out.retire(model)
+			m.said.retire(model)
 		}
 	}
 }
@@ -128,8 +144,15 @@ func (m *monitor) camera(name string) *camera {
 	if _, ok := m.declared[name]; c == nil && ok {
 		c = &camera{integrity: new(integrity.Camera), models: map[string]*watched{}}
 		m.cameras[name] = c
+		m.said.say(drift.Record{Integrity: &drift.Integrity{Camera: name}})
 	}
 	return c
+}
+
+// put says something, in DRIFT and in metrics.
+func (m *monitor) put(r drift.Record) {
+	m.out.put(r)
+	m.said.say(r)
 }
 
 // reconcile makes DRIFT say what is known: its last writer may have ended before it had written everything down.
@@ -280,7 +303,7 @@ func (m *monitor) tellFaults(name string, c *camera, before map[drift.Fault]drif
 
 // say says in DRIFT what is wrong with a camera.
 func (m *monitor) say(name string, c *camera, at time.Time) {
-	m.out.put(drift.Record{Integrity: &drift.Integrity{Camera: name, Faults: c.integrity.Faults(), At: at, Token: m.lead.Token()}})
+	m.put(drift.Record{Integrity: &drift.Integrity{Camera: name, Faults: c.integrity.Faults(), At: at, Token: m.lead.Token()}})
 }
 
 func (m *monitor) facts() map[string]string {

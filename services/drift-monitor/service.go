@@ -14,6 +14,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/drift"
 	"github.com/sightline-dev/sightline/pkg/events"
 	"github.com/sightline-dev/sightline/pkg/lease"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -32,15 +33,18 @@ type Config struct {
 
 // Deps are what the service works with.
 type Deps struct {
-	JS  jetstream.JetStream
-	Log *slog.Logger
+	JS jetstream.JetStream
+	// Telemetry is where what is known is exported while this replica leads. May be nil.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger
 }
 
 // Service is one replica.
 type Service struct {
-	cfg    Config
-	deps   Deps
-	events *events.Publisher
+	cfg     Config
+	deps    Deps
+	events  *events.Publisher
+	measure *measure
 
 	mu      sync.Mutex
 	leading bool
@@ -57,7 +61,7 @@ func NewService(cfg Config, deps Deps) *Service {
 	if cfg.Detect.Reference.Block == 0 {
 		cfg.Detect = detect.Default()
 	}
-	return &Service{cfg: cfg, deps: deps, events: events.NewPublisher(deps.JS, cfg.Instance)}
+	return &Service{cfg: cfg, deps: deps, events: events.NewPublisher(deps.JS, cfg.Instance), measure: newMeasure(deps.Telemetry)}
 }
 
 const (
@@ -130,7 +134,8 @@ func (s *Service) lead(ctx context.Context) error {
 	s.setLeading(true)
 	defer s.setLeading(false)
 	s.deps.Log.DebugContext(ctx, "leading", slog.Uint64("token", l.Token()))
-	m := newMonitor(s.cfg, s.deps, s.events, l)
+	defer s.measure.lead()()
+	m := newMonitor(s.cfg, s.deps, s.events, l, s.measure)
 	if err := m.run(reign); err != nil {
 		return err
 	}

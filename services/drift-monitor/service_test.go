@@ -25,6 +25,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/feedback"
 	"github.com/sightline-dev/sightline/pkg/frame"
 	"github.com/sightline-dev/sightline/pkg/predictions"
+	"github.com/sightline-dev/sightline/pkg/telemetry"
 	"github.com/sightline-dev/sightline/services/drift-monitor/detect"
 	"github.com/sightline-dev/sightline/streams"
 )
@@ -64,6 +65,8 @@ type world struct {
 	seq map[string]uint64
 	// detections are in every answer.
 	detections []predictions.Detection
+	// tel is the telemetry of replicas that are started.
+	tel *telemetry.Telemetry
 }
 
 func newWorld(t *testing.T, cameras ...string) *world {
@@ -121,7 +124,7 @@ func (w *world) start(instance string) (s *Service, stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.Context()))
 	judge := detect.Default()
 	judge.Reference.Span, judge.Reference.Hours = 3*time.Minute, 24
-	s = NewService(Config{Instance: instance, SaveEvery: time.Second, Detect: judge}, Deps{JS: w.js, Log: slog.New(slog.DiscardHandler)})
+	s = NewService(Config{Instance: instance, SaveEvery: time.Second, Detect: judge}, Deps{JS: w.js, Telemetry: w.tel, Log: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	ended := false

@@ -73,6 +73,12 @@ func (w *writer) forget(camera string, models ...string) {
 	w.want(place{streams.ReferencesBucket, statePrefix + camera}, write{})
 }
 
+// retire removes what is said and kept about a model that nothing uses any more.
+func (w *writer) retire(model string) {
+	w.want(place{streams.DriftBucket, drift.FairnessKey(model)}, write{})
+	w.want(place{streams.ReferencesBucket, fairnessPrefix + model}, write{})
+}
+
 func (w *writer) want(p place, x write) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

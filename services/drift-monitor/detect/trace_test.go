@@ -20,7 +20,7 @@ type clip struct {
 	observations []feature.Observation
 }
 
-// tracesVariable names a folder with all traces of record.sh.
+// tracesVariable names a folder with all traces of record.sh. Without it there are those of testdata: see scenarios.
 const tracesVariable = "SIGHTLINE_DRIFT_TRACES"
 
 const interval = 200 * time.Millisecond

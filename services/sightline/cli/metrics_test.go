@@ -18,8 +18,14 @@ func missing() map[telemetry.Name]string {
 		telemetry.FramesDropped: "nothing was dropped", telemetry.Detections: "nobody is in the picture", telemetry.ModelsRefused: "no model was refused",
 		telemetry.RecoveryDuration: "nothing had to be mended", telemetry.RecoveryActions: "",
 	}
-	for n := telemetry.DriftState; n <= telemetry.FairnessRatio; n++ {
-		out[n] = "the drift monitor's"
+	for _, n := range []telemetry.Name{telemetry.DriftScore, telemetry.DriftThreshold, telemetry.QualityDetectionRateRatio} {
+		out[n] = "nothing was captured yet to compare with"
+	}
+	for _, n := range []telemetry.Name{telemetry.QualityPrecision, telemetry.QualityRecall, telemetry.QualityAP50} {
+		out[n] = "nobody labels"
+	}
+	for _, n := range []telemetry.Name{telemetry.FairnessGap, telemetry.FairnessRatio} {
+		out[n] = "nobody is in the picture"
 	}
 	for n := telemetry.RolloutState; n <= telemetry.Rollbacks; n++ {
 		out[n] = "reserved"
@@ -58,7 +64,7 @@ func TestMetrics(t *testing.T) {
 	}()
 	all := until(t, address, func(all telemetrytest.Samples) bool {
 		return all.Sum(telemetry.FramesFate, map[string]string{"fate": "predicted", "camera": "street"}) > 0 && all.Has(telemetry.QueueDepth) &&
-			all.Sum(telemetry.Reconnects, map[string]string{"camera": "away"}) > 0
+			all.Sum(telemetry.Reconnects, map[string]string{"camera": "away"}) > 0 && all.Has(telemetry.DriftState)
 	})
 	if err := all.Check(map[string][]string{
 		"camera": {"street", "away"}, "model": {"person"}, "class": {"person"}, "service": {"ingest", "preprocess", "infer", "recovery", "drift-monitor"},
@@ -85,6 +91,8 @@ func TestMetrics(t *testing.T) {
 		"five workers":           all.Sum(telemetry.Workers, map[string]string{"state": "alive"}) == 5,
 		"answers":                all.Sum(telemetry.InferenceRequests, map[string]string{"outcome": "ok"}) > 0,
 		"a model":                all.Sum(telemetry.ModelLoaded, nil) == 1,
+		"not enough data":        all.Sum(telemetry.DriftState, street) == 3,
+		"no fault":               all.Sum(telemetry.IntegrityFault, street) == 0,
 		"nothing is lost":        all.Sum(telemetry.FramesFate, map[string]string{"fate": "lost"}) == 0,
 		"lately":                 time.Since(time.UnixMilli(int64(1000*all.Sum(telemetry.LastPrediction, street)))) < 10*time.Second,
 	} {

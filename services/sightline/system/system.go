@@ -293,7 +293,7 @@ func (r *runner) startDriftMonitor() error {
 	if err != nil {
 		return err
 	}
-	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1", Detect: r.cfg.Drift}, driftmonitor.Deps{JS: js, Log: r.cfg.Log})
+	s := driftmonitor.NewService(driftmonitor.Config{Instance: driftmonitor.Name + "-1", Detect: r.cfg.Drift}, driftmonitor.Deps{JS: js, Telemetry: r.cfg.Telemetry, Log: r.cfg.Log})
 	r.drift.open()
 	r.run(&r.drift, driftmonitor.Name, func(ctx context.Context) error { return member.While(ctx, s.Run) })
 	return nil

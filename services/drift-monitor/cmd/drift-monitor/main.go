@@ -14,5 +14,5 @@ func main() {
 }
 
 func run(ctx context.Context, p *app.Process) error {
-	return driftmonitor.NewService(driftmonitor.Config{Instance: p.Instance}, driftmonitor.Deps{JS: p.JS, Log: p.Log}).Run(ctx)
+	return driftmonitor.NewService(driftmonitor.Config{Instance: p.Instance}, driftmonitor.Deps{JS: p.JS, Telemetry: p.Telemetry, Log: p.Log}).Run(ctx)
 }
