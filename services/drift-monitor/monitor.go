@@ -337,6 +337,7 @@ func (m *monitor) finish(ctx context.Context) {
 	for m.saving != nil {
 		m.saving.step(m)
 	}
+	m.compare(time.Now()) // what was counted since the last time is written down with it
 	if err := m.out.flush(ctx); err != nil {
 		m.deps.Log.WarnContext(ctx, "the next leader reads again what this one saw last", slog.Any("error", err))
 	}
