@@ -246,10 +246,10 @@ func TestReacts(t *testing.T) {
 	s.await("gate", "cleared", "over")
 	s.await("yard", "marked", "rotated") // in its place
 	s.faults("door")
-	s.says(drift.Record{Status: &drift.Status{Camera: "door", Model: "person", State: drift.OK, Since: time.Now()}})
 	if e := s.await("door", "changed", "suspected_loss:person"); e.Facts["reasons"] != "suspected_loss:person" {
 		t.Errorf("%+v", e)
 	}
+	s.says(drift.Record{Status: &drift.Status{Camera: "door", Model: "person", State: drift.OK, Since: time.Now()}})
 	s.await("door", "cleared", "over")
 	s.holds("yard: rotated")
 }
