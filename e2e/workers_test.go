@@ -32,7 +32,7 @@ const (
 	// returnsIn bounds how long somebody stays dead whose return is a phase of its own.
 	returnsIn = 20 * time.Second
 
-	recoveryLease = "service.recovery"
+	leaseOf = "service." // whose holder leads
 )
 
 // mainJob waits for the first prediction of every camera.
@@ -123,7 +123,7 @@ func (b *bound) workers() []trial.Scenario {
 			Run: func(ctx context.Context, r *trial.Round) error { return run(ctx, r, service) },
 		})
 	}
-	for service, rounds := range map[string]int{world.Infer: 3, world.Preprocess: 3, world.Ingest: 1, world.Recovery: 1} {
+	for service, rounds := range map[string]int{world.Infer: 3, world.Preprocess: 3, world.Ingest: 1, world.Recovery: 1, world.Drift: 1} {
 		add("kill", "kill -9 one of two", service, target(service, time.Second), rounds, service == world.Ingest, b.kill)
 		add("pause", "pause for 10 s one of two", service, target(service, 2*time.Second), 1, service == world.Ingest, b.pause)
 		add("restart", "restart one of two", service, target(service, time.Second), 1, service == world.Ingest, b.restart)
@@ -147,8 +147,8 @@ func (b *bound) victim(ctx context.Context, r *trial.Round, service string) (*wo
 	all := b.w.Of(service)
 	name := all[r.Number%len(all)].Name
 	switch service {
-	case world.Recovery:
-		holder, err := b.w.Holder(ctx, recoveryLease)
+	case world.Recovery, world.Drift:
+		holder, err := b.w.Holder(ctx, leaseOf+service)
 		if err != nil {
 			return nil, err
 		}

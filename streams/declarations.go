@@ -48,6 +48,9 @@ const (
 	FrameBacklog = 4096
 	// FeedbackSize is the largest message of FEEDBACK, in bytes with its headers: a thousand boxes.
 	FeedbackSize = 256 << 10
+	// Readers is how many consumers of PREDICTIONS there may be, those of services included: applications make them without
+	// anybody's help, and each takes memory and, if durable, disk of the broker.
+	Readers = 1024
 	// LeaseTTL is how long a camera stays with an ingest instance that stopped renewing its lease.
 	LeaseTTL = 3 * time.Second
 	// WorkerTTL is how long the entry of a worker stays that stopped beating. Recovery declares it dead long before.
@@ -114,6 +117,7 @@ func Streams(o Options) []jetstream.StreamConfig {
 
 	predictions, events, ledger, dlq, feedback := record, record, record, record, record
 	predictions.Name, predictions.Subjects, predictions.MaxAge, predictions.MaxBytes = Predictions, []string{"predictions.*.*"}, 24*time.Hour, 2048*mib
+	predictions.MaxConsumers = Readers
 	predictions.Description = "one answer per frame and model version, and gap records: what applications subscribe to"
 	events.Name, events.Subjects, events.MaxAge, events.MaxBytes = Events, []string{"events.*.*.*"}, 7*24*time.Hour, 128*mib
 	events.Description = "everything that happened"

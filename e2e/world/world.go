@@ -31,6 +31,7 @@ const (
 	Preprocess = "preprocess"
 	Infer      = "infer"
 	Recovery   = "recovery"
+	Drift      = "drift-monitor"
 	camera     = "camera"
 	setup      = "setup"
 
@@ -42,7 +43,7 @@ const (
 )
 
 // Services are the services that a frame passes or that look after it, in the order in which they are started.
-func Services() []string { return []string{Recovery, Preprocess, Infer, Ingest} }
+func Services() []string { return []string{Recovery, Preprocess, Infer, Ingest, Drift} }
 
 // Config is where a world comes from.
 type Config struct {

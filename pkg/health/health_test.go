@@ -246,9 +246,22 @@ func TestAnAddressInUseIsSaidAtOnce(t *testing.T) {
 // Who opens connections and says nothing keeps nobody from asking for longer than it takes to give up on him.
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
+	const attempts = 4 // a busy machine may not get to those that it refuses within a second
+	for range attempts {
+		refused := 0
+		t.Run("attempt", func(t *testing.T) { refused = idleConnections(t) })
+		if refused > 0 || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("in each of %d attempts there were 100 connections, and none was refused", attempts)
+}
+
+// idleConnections reports how many were refused.
+func idleConnections(t *testing.T) (refused int) {
+	t.Helper()
 	b := health.New(health.Config{})
 	address, _ := serve(t, b)
-	var refused int
 	conns := make([]net.Conn, 100)
 	for i := range conns {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
@@ -268,16 +281,14 @@ func TestIdleConnections(t *testing.T) {
 			refused++
 		}
 	}
-	if refused == 0 {
-		t.Error("100 connections, and none was refused")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for health.Ask(ctx, address, "/livez") != nil {
 		if ctx.Err() != nil {
 			t.Fatal("no answer any more")
 		}
 	}
+	return refused
 }
 
 func TestAsk(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 // BenchmarkStage is one live stage on an embedded broker: 20 KB in; out is a tensor, or what a prediction weighs.
 // Ring limits are lifted, so that every message counts. With metrics, as without OTLP; with traces, as with it and a frame in
-// a hundred sampled.
+// a hundred sampled. Compare them as processes of their own, in turns: what runs first in a process is slower.
 func BenchmarkStage(b *testing.B) {
 	measured := []struct {
 		name string

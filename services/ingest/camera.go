@@ -25,6 +25,9 @@ import (
 const (
 	// flushTimeout is how long a camera that is given up may take to publish what it captured.
 	flushTimeout = 3 * time.Second
+	// everyFlushTimeout is how long an every_frame camera may take, as long as the broker stores a frame within each
+	// flushTimeout. A process has 20 seconds to stop.
+	everyFlushTimeout = 12 * time.Second
 	// evidenceTimeout is how long it may take when another instance has taken over: nobody waits for it.
 	evidenceTimeout = 10 * time.Second
 )
@@ -52,6 +55,7 @@ type camera struct {
 	outbox   *outbox
 	outboxes []*outbox     // of all epochs, oldest first: their frames leave in that order
 	more     chan struct{} // another outbox was begun
+	stored   chan struct{} // a frame was stored
 	ended    bool
 
 	sampler *sampler
@@ -77,7 +81,7 @@ func (c *camera) begin(t *tenure) {
 		c.outbox.close()
 	}
 	c.epoch, c.seq = t.lease.Epoch, 0
-	c.outbox = newOutbox(c.js, c.marks, c.measure, c.cfg.Delivery, t.Await, c.onRefused)
+	c.outbox = newOutbox(c.js, c.marks, c.measure, c.cfg.Delivery, t.Await, c.onStored, c.onRefused)
 	c.outboxes = append(c.outboxes, c.outbox)
 	c.tellRoute()
 	c.renewed.Store(true)
@@ -133,15 +137,51 @@ func (c *camera) run(ctx context.Context, f *feed) {
 	c.claims.end()
 	stopCaptured()
 	c.end()
-	left := flushTimeout
-	if errors.Is(context.Cause(ctx), lease.ErrLost) {
-		left = evidenceTimeout
-	} else { // else it is another's already, whose state is newer
-		c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
+	if errors.Is(context.Cause(ctx), lease.ErrLost) { // it is another's already, whose state is newer
+		defer time.AfterFunc(evidenceTimeout, cancel).Stop()
+		sending.Wait()
+		return
 	}
-	late := time.AfterFunc(left, cancel)
-	defer late.Stop()
+	c.events.Tell(events.Event{Area: "camera", Kind: "state", Name: c.cfg.Name, State: "released", Facts: c.epochFact()})
+	flushed, stopFlushing := context.WithCancel(abandon)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		c.limitFlush(flushed, cancel)
+	}()
 	sending.Wait()
+	stopFlushing()
+	<-sent
+}
+
+// limitFlush abandons what is still to be published when it takes too long, unless ctx ends before.
+func (c *camera) limitFlush(ctx context.Context, abandon func()) {
+	late, stalled := time.NewTimer(everyFlushTimeout), time.NewTimer(flushTimeout)
+	defer late.Stop()
+	defer stalled.Stop()
+	for {
+		select {
+		case <-c.stored:
+			if c.cfg.Delivery == streams.EveryFrame {
+				stalled.Reset(flushTimeout)
+			}
+			continue
+		case <-stalled.C:
+		case <-late.C:
+		case <-ctx.Done():
+			return
+		}
+		abandon()
+		return
+	}
+}
+
+// onStored notes that the broker takes frames.
+func (c *camera) onStored() {
+	select {
+	case c.stored <- struct{}{}:
+	default:
+	}
 }
 
 // tellRoute says how the epoch's frames are judged. The caller holds mu.

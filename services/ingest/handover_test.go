@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -53,7 +54,7 @@ func (l *lobby) note(what string, n int) int {
 // await waits until as many of an instance's sessions are open or opening.
 func (l *lobby) await(t *testing.T, instance string, want int) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(patience)
 	for {
 		l.mu.Lock()
 		n, changed := l.looking[instance], l.changed
@@ -159,7 +160,10 @@ func (r *site) alone(t *testing.T, rec *record, n int, look func(config.Camera) 
 }
 
 // TestASuccessorLooksFirst: a camera is handed over without waiting for a connection.
-func TestASuccessorLooksFirst(t *testing.T) {
+func TestASuccessorLooksFirst(t *testing.T) { inTime(t, successorLooksFirst) }
+
+func successorLooksFirst(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 4)...)
 	rec := r.watchLeases(t)
 	l := newLobby(0)
@@ -167,9 +171,7 @@ func TestASuccessorLooksFirst(t *testing.T) {
 	b := r.joinLooking(t, "b", 0, l.by("b", connectDelay))
 	took := rec.await(t, "b has come", shared(map[string]int{"a": 2, "b": 2}))
 	t.Logf("shared 2/2 after %v", took)
-	if took > 5*time.Second {
-		t.Errorf("b was ready, and handed nothing for %v", took)
-	}
+	missed = within(5*time.Second, took, "b was ready, and handed nothing for")
 	moved := rec.of("b")
 	for _, camera := range moved {
 		r.awaitFrame(t, camera, before[camera].Epoch)
@@ -178,16 +180,15 @@ func TestASuccessorLooksFirst(t *testing.T) {
 	l.await(t, "b", 2)
 	a.stop()
 	b.stop()
-	if frames, refused, gap := r.audit(t, rec); refused != 0 || gap > connectDelay/2 {
-		t.Errorf("%d frames, %d refused, longest gap %v", frames, refused, gap)
-	}
+	missed = cmp.Or(missed, r.seenOn(t, rec, connectDelay/2))
 	stored := r.stored(t)
 	for _, camera := range moved {
 		gap := handOver(t, stored, camera)
 		t.Logf("%s: %v between the last picture of a and the first of b", camera, gap)
-		if gap <= 0 || gap > connectDelay/2 {
-			t.Errorf("%s: gap of %v, connecting takes %v", camera, gap, connectDelay)
+		if gap <= 0 {
+			t.Errorf("%s: gap of %v", camera, gap)
 		}
+		missed = cmp.Or(missed, within(connectDelay/2, gap, camera+": gap of"))
 		if s := states(r.told(t, "state", camera)); !slices.Equal(s, []string{"a connecting", "a live", "a released", "b live", "b released"}) {
 			t.Errorf("%s: states %v", camera, s)
 		}
@@ -198,10 +199,24 @@ func TestASuccessorLooksFirst(t *testing.T) {
 			t.Errorf("%s: leases %v", camera, s)
 		}
 	}
+	return missed
+}
+
+// seenOn audits cameras of which no frame may be refused, and returns what was missed when one was seen for less than it could be.
+func (r *site) seenOn(t *testing.T, rec *record, limit time.Duration) (missed string) {
+	t.Helper()
+	frames, refused, dropped, gap := r.audit(t, rec)
+	if refused != 0 {
+		t.Errorf("%d frames, %d refused", frames, refused)
+	}
+	return cmp.Or(none(dropped), within(limit, gap, "longest gap"))
 }
 
 // TestACameraThatLetsOneLook is handed over all the same, when its successor had time enough.
-func TestACameraThatLetsOneLook(t *testing.T) {
+func TestACameraThatLetsOneLook(t *testing.T) { inTime(t, onlyOneLooks) }
+
+func onlyOneLooks(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 2)...)
 	rec := r.watchLeases(t)
 	l := newLobby(1)
@@ -221,23 +236,27 @@ func TestACameraThatLetsOneLook(t *testing.T) {
 	}
 	gap := handOver(t, r.stored(t), camera)
 	t.Logf("%s: %v between the last picture of a and the first of b", camera, gap)
-	if gap < connectDelay || gap > connectDelay+time.Second {
+	if gap < connectDelay {
 		t.Errorf("gap of %v, connecting takes %v", gap, connectDelay)
 	}
-	r.audit(t, rec)
+	_, _, dropped, _ := r.audit(t, rec)
 	if s := states(r.told(t, "state", camera)); !slices.Equal(s, []string{"a connecting", "a live", "a released", "b connecting", "b live", "b released"}) {
 		t.Errorf("states %v", s)
 	}
+	return cmp.Or(none(dropped), within(connectDelay+time.Second, gap, "gap of"))
 }
 
 // TestASuccessorDiesWhileItIsReady: nothing is handed to the dead.
-func TestASuccessorDiesWhileItIsReady(t *testing.T) {
+func TestASuccessorDiesWhileItIsReady(t *testing.T) { inTime(t, successorDiesReady) }
+
+func successorDiesReady(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 4)...)
 	rec := r.watchLeases(t)
 	l := newLobby(0)
 	a, before := r.alone(t, rec, 4, l.by("a", 0))
 	b := r.joinLooking(t, "b", 0, l.by("b", 0))
-	for late := time.Now().Add(10 * time.Second); len(a.view.Living("ingest")["b"].Ready) != 2; {
+	for late := time.Now().Add(patience); len(a.view.Living("ingest")["b"].Ready) != 2; {
 		if time.Now().After(late) {
 			t.Fatalf("b says %+v", a.view.Living("ingest")["b"])
 		}
@@ -255,81 +274,85 @@ func TestASuccessorDiesWhileItIsReady(t *testing.T) {
 	l.await(t, "a", 2)
 	a.stop()
 	b.stop()
-	if frames, refused, gap := r.audit(t, rec); refused != 0 || gap > connectDelay/2 {
-		t.Errorf("%d frames, %d refused, longest gap %v", frames, refused, gap)
-	}
+	return r.seenOn(t, rec, connectDelay/2)
 }
 
 // TestASuccessorIsNotNeeded: sessions that were opened for a hand-over are closed when there will be none.
 func TestASuccessorIsNotNeeded(t *testing.T) {
-	t.Run("it leaves", func(t *testing.T) {
-		all := cameras(t, 20)
-		for i := range all {
-			all[i].FPS = 2
+	t.Run("it leaves", func(t *testing.T) { inTime(t, successorLeaves) })
+	t.Run("there are fewer cameras", func(t *testing.T) { inTime(t, fewerCameras) })
+	t.Run("the camera changes", cameraChanges)
+}
+
+func successorLeaves(t *testing.T) (missed string) {
+	t.Helper()
+	all := cameras(t, 20)
+	for i := range all {
+		all[i].FPS = 2
+	}
+	r := newSite(t, all...)
+	rec := r.watchLeases(t)
+	l := newLobby(0)
+	a, before := r.alone(t, rec, 20, l.by("a", 0))
+	b := r.joinLooking(t, "b", 0, l.by("b", never))
+	l.await(t, "b", 8)
+	<-time.After(500 * time.Millisecond) // what is tested is that there are no more
+	b.stop()
+	l.await(t, "b", 0)
+	l.await(t, "a", 20)
+	if l.most["b"] != 8 {
+		t.Errorf("b opened %d sessions at a time", l.most["b"])
+	}
+	a.stop()
+	missed = r.seenOn(t, rec, time.Second)
+	for camera := range before {
+		if s := states(r.told(t, "lease", camera)); !slices.Equal(s, []string{"a acquired"}) {
+			t.Errorf("%s: leases %v", camera, s)
 		}
-		r := newSite(t, all...)
-		rec := r.watchLeases(t)
-		l := newLobby(0)
-		a, before := r.alone(t, rec, 20, l.by("a", 0))
-		b := r.joinLooking(t, "b", 0, l.by("b", never))
-		l.await(t, "b", 8)
-		<-time.After(500 * time.Millisecond) // what is tested is that there are no more
-		b.stop()
-		l.await(t, "b", 0)
-		l.await(t, "a", 20)
-		if l.most["b"] != 8 {
-			t.Errorf("b opened %d sessions at a time", l.most["b"])
-		}
-		a.stop()
-		if frames, refused, gap := r.audit(t, rec); refused != 0 || gap > time.Second {
-			t.Errorf("%d frames, %d refused, longest gap %v", frames, refused, gap)
-		}
-		for camera := range before {
-			if s := states(r.told(t, "lease", camera)); !slices.Equal(s, []string{"a acquired"}) {
-				t.Errorf("%s: leases %v", camera, s)
-			}
-		}
-	})
-	t.Run("there are fewer cameras", func(t *testing.T) {
-		all := cameras(t, 2)
-		r := newSite(t, all...)
-		rec := r.watchLeases(t)
-		l := newLobby(0)
-		a, before := r.alone(t, rec, 2, l.by("a", 0))
-		b := r.joinLooking(t, "b", 0, l.by("b", never))
-		l.await(t, "camera cam-1", 2) // the owner keeps those whose names come first
-		all[0].Enabled = false
-		if err := catalog.PutCameras(t.Context(), r.js, nil, all); err != nil {
-			t.Fatal(err)
-		}
-		l.await(t, "b", 0)
-		l.await(t, "camera cam-1", 1)
-		rec.await(t, "a has one left", shared(map[string]int{"a": 1}))
-		if h, held := rec.view.Holder("cam-1"); !held || h != before["cam-1"] {
-			t.Errorf("lease %+v, before %+v", h, before["cam-1"])
-		}
-		a.stop()
-		b.stop()
-		if frames, refused, gap := r.audit(t, rec); refused != 0 || gap > connectDelay/2 {
-			t.Errorf("%d frames, %d refused, longest gap %v", frames, refused, gap)
-		}
-	})
-	t.Run("the camera changes", func(t *testing.T) {
-		all := cameras(t, 2)
-		r := newSite(t, all...)
-		rec := r.watchLeases(t)
-		l := newLobby(0)
-		r.alone(t, rec, 2, l.by("a", 0))
-		b := r.joinLooking(t, "b", 0, l.by("b", never))
-		l.await(t, "camera cam-1", 2)
-		all[1].Enabled = false
-		if err := catalog.PutCameras(t.Context(), r.js, nil, all); err != nil {
-			t.Fatal(err)
-		}
-		l.await(t, "camera cam-1", 0)
-		rec.await(t, "a has one left", shared(map[string]int{"a": 1}))
-		if ready := b.view.Living("ingest")["b"].Ready; len(ready) != 0 {
-			t.Errorf("b says it sees %v", ready)
-		}
-	})
+	}
+	return missed
+}
+
+func fewerCameras(t *testing.T) (missed string) {
+	t.Helper()
+	all := cameras(t, 2)
+	r := newSite(t, all...)
+	rec := r.watchLeases(t)
+	l := newLobby(0)
+	a, before := r.alone(t, rec, 2, l.by("a", 0))
+	b := r.joinLooking(t, "b", 0, l.by("b", never))
+	l.await(t, "camera cam-1", 2) // the owner keeps those whose names come first
+	all[0].Enabled = false
+	if err := catalog.PutCameras(t.Context(), r.js, nil, all); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "b", 0)
+	l.await(t, "camera cam-1", 1)
+	rec.await(t, "a has one left", shared(map[string]int{"a": 1}))
+	if h, held := rec.view.Holder("cam-1"); !held || h != before["cam-1"] {
+		t.Errorf("lease %+v, before %+v", h, before["cam-1"])
+	}
+	a.stop()
+	b.stop()
+	return r.seenOn(t, rec, connectDelay/2)
+}
+
+func cameraChanges(t *testing.T) {
+	t.Helper()
+	all := cameras(t, 2)
+	r := newSite(t, all...)
+	rec := r.watchLeases(t)
+	l := newLobby(0)
+	r.alone(t, rec, 2, l.by("a", 0))
+	b := r.joinLooking(t, "b", 0, l.by("b", never))
+	l.await(t, "camera cam-1", 2)
+	all[1].Enabled = false
+	if err := catalog.PutCameras(t.Context(), r.js, nil, all); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "camera cam-1", 0)
+	rec.await(t, "a has one left", shared(map[string]int{"a": 1}))
+	if ready := b.view.Living("ingest")["b"].Ready; len(ready) != 0 {
+		t.Errorf("b says it sees %v", ready)
+	}
 }

@@ -198,7 +198,7 @@ func (s *Service) newCamera(cfg config.Camera, models []model.Declaration, gaps 
 	return &camera{
 		cfg: cfg, models: models, js: s.frames, marks: s.marks, events: s.events, gaps: gaps,
 		share: shareOf(s.sampling, cfg), measure: s.measure.camera(cfg),
-		more: make(chan struct{}, 1),
+		more: make(chan struct{}, 1), stored: make(chan struct{}, 1),
 	}
 }
 

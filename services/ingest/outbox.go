@@ -56,6 +56,7 @@ type outbox struct {
 	measure  *cameraMeasure
 	delivery streams.Delivery
 	permit   permit
+	stored   func()
 	refused  func(error) // a frame that no stream will ever take
 
 	mu     sync.Mutex
@@ -65,9 +66,9 @@ type outbox struct {
 	closed chan struct{} // no more frames come
 }
 
-func newOutbox(js Publisher, marks *ledger.Reporter, m *cameraMeasure, d streams.Delivery, p permit, refused func(error)) *outbox {
+func newOutbox(js Publisher, marks *ledger.Reporter, m *cameraMeasure, d streams.Delivery, p permit, stored func(), refused func(error)) *outbox {
 	return &outbox{
-		js: js, marks: marks, measure: m, delivery: d, permit: p, refused: refused,
+		js: js, marks: marks, measure: m, delivery: d, permit: p, stored: stored, refused: refused,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 }
@@ -177,6 +178,7 @@ func (o *outbox) send(ctx context.Context, f outgoing) {
 		switch {
 		case err == nil:
 			o.marks.Add(f.facts.Name, ledger.Published, "", "")
+			o.stored()
 			return
 		case errors.Is(err, errOldEpoch):
 			o.drop(f, ledger.Superseded, reasonOldEpoch)

@@ -90,7 +90,8 @@ func (s *scene) shoot(t *testing.T, n int) {
 type site struct {
 	js     jetstream.JetStream
 	server *broker.Embedded
-	tel    *telemetry.Telemetry // of the instances; nil is none
+	tel    *telemetry.Telemetry                          // of the instances; nil is none
+	slow   func(jetstream.JetStream) jetstream.JetStream // the broker as instances see it; nil: as it is
 }
 
 func newSite(t *testing.T, cameras ...config.Camera) *site {
@@ -163,8 +164,12 @@ func (r *site) start(t *testing.T, instance string, scenes map[string]*scene) (s
 	for name := range scenes { // these tests have one camera
 		one = name
 	}
+	js := r.connect(t, "ingest-"+instance)
+	if r.slow != nil {
+		js = r.slow(js)
+	}
 	s := ingest.NewService(ingest.Config{Instance: instance}, ingest.Deps{
-		JS: r.connect(t, "ingest-"+instance), Telemetry: r.tel, Log: slog.New(slog.DiscardHandler),
+		JS: js, Telemetry: r.tel, Log: slog.New(slog.DiscardHandler),
 		NewSource: func(c config.Camera) (ingest.Source, error) {
 			if scenes[c.Name] == nil {
 				return nil, fmt.Errorf("no scene for %s", c.Name)

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,45 @@ import (
 	"github.com/sightline-dev/sightline/services/ingest/decodertest"
 	"github.com/sightline-dev/sightline/streams"
 )
+
+const (
+	patience = time.Minute // a test that waits longer for an event has failed
+	attempts = 4
+)
+
+// inTime tries again what takes a machine that keeps up. An attempt returns what it missed, or ""; what must hold on any machine
+// it fails for.
+func inTime(t *testing.T, attempt func(t *testing.T) (missed string)) {
+	t.Helper()
+	missed := ""
+	for range attempts {
+		t.Run("attempt", func(t *testing.T) {
+			if missed = attempt(t); missed != "" {
+				t.Logf("missed: %s", missed)
+			}
+		})
+		if missed == "" || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("missed in each of %d attempts, the last time: %s", attempts, missed)
+}
+
+// within is what was missed when a span of time is longer than it may be.
+func within(limit, took time.Duration, what string) (missed string) {
+	if took > limit {
+		return fmt.Sprintf("%s %v, want %v at most", what, took, limit)
+	}
+	return ""
+}
+
+// none is what was missed when frames were dropped that there was no time for.
+func none(dropped uint64) (missed string) {
+	if dropped != 0 {
+		return fmt.Sprintf("%d frames were dropped", dropped)
+	}
+	return ""
+}
 
 // filming is a camera that films for everybody who looks, twenty pictures a second.
 type filming struct{}
@@ -253,7 +293,7 @@ func (r *site) watchLeases(t *testing.T) *record {
 func (rec *record) await(t *testing.T, what string, ok func(byInstance map[string]int) bool) time.Duration {
 	t.Helper()
 	began := time.Now()
-	late := time.After(20 * time.Second)
+	late := time.After(patience)
 	for {
 		holders, changed := rec.view.All()
 		counts := map[string]int{}
@@ -327,7 +367,7 @@ func (r *site) awaitFrame(t *testing.T, camera string, after uint64) frame.Facts
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		m, err := s.GetLastMsgForSubject(t.Context(), streams.FrameSubject(streams.EveryFrame, camera))
 		if err == nil {
 			if f, err := frame.Decode(m.Header); err == nil && f.Name.Epoch > after {
@@ -341,8 +381,9 @@ func (r *site) awaitFrame(t *testing.T, camera string, after uint64) frame.Facts
 }
 
 // audit proves that every captured frame has exactly one fate, and that no stored one was captured when another instance
-// had the camera already. It returns how many frames there are, how many were refused, and the longest gap between two.
-func (r *site) audit(t *testing.T, rec *record) (frames int, refused uint64, gap time.Duration) {
+// had the camera already. It returns how many frames there are, how many were refused, how many were dropped because there was no
+// time to store them, and the longest gap between two.
+func (r *site) audit(t *testing.T, rec *record) (frames int, refused, dropped uint64, gap time.Duration) {
 	t.Helper()
 	books, err := ledger.Read(t.Context(), r.js)
 	if err != nil {
@@ -355,10 +396,12 @@ func (r *site) audit(t *testing.T, rec *record) (frames int, refused uint64, gap
 	}
 	for _, l := range lines {
 		have := uint64(len(stored[l.Camera]))
-		if l.Lost != 0 || l.InFlight != have || l.Captured != have+l.Superseded || l.Superseded != l.Reasons["superseded/old_epoch"] {
+		old, away := l.Reasons["superseded/old_epoch"], l.Reasons["superseded/broker_away"]
+		if l.Lost != 0 || l.InFlight != have || l.Captured != have+l.Superseded || l.Superseded != old+away {
 			t.Errorf("%d frames are stored, books %+v", have, l)
 		}
-		refused += l.Superseded
+		refused += old
+		dropped += away
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -387,7 +430,7 @@ func (r *site) audit(t *testing.T, rec *record) (frames int, refused uint64, gap
 			gap = max(gap, times[i+1].Sub(times[i]))
 		}
 	}
-	return frames, refused, gap
+	return frames, refused, dropped, gap
 }
 
 func cameras(t *testing.T, n int) []config.Camera {
@@ -400,7 +443,10 @@ func cameras(t *testing.T, n int) []config.Camera {
 	return out
 }
 
-func TestInstancesShareCameras(t *testing.T) {
+func TestInstancesShareCameras(t *testing.T) { inTime(t, instancesShare) }
+
+func instancesShare(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 4)...)
 	rec := r.watchLeases(t)
 	a := r.join(t, "a", 0)
@@ -434,12 +480,13 @@ func TestInstancesShareCameras(t *testing.T) {
 	}
 	a.stop()
 	c.stop()
-	frames, refused, gap := r.audit(t, rec)
+	frames, refused, dropped, gap := r.audit(t, rec)
 	t.Logf("%d frames, longest gap %v", frames, gap)
-	if refused != 0 || gap > time.Second {
-		t.Errorf("%d frames refused, longest gap %v", refused, gap)
+	if refused != 0 {
+		t.Errorf("%d frames refused", refused)
 	}
 	r.gapsAreClosed(t)
+	return cmp.Or(none(dropped), within(time.Second, gap, "longest gap"))
 }
 
 // gapsAreClosed proves that each gap that was opened was closed, except those of the end.
@@ -509,7 +556,10 @@ func (r *site) declareDead(t *testing.T, view *fleet.View, name string, cameras 
 
 // TestAnOwnerIsDeclaredDead: recovery buries it and takes its leases away. It comes back, and what it captured meanwhile
 // is refused.
-func TestAnOwnerIsDeclaredDead(t *testing.T) {
+func TestAnOwnerIsDeclaredDead(t *testing.T) { inTime(t, ownerDeclaredDead) }
+
+func ownerDeclaredDead(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 4)...)
 	rec := r.watchLeases(t)
 	a, b := r.join(t, "a", 0), r.join(t, "b", 0)
@@ -526,9 +576,7 @@ func TestAnOwnerIsDeclaredDead(t *testing.T) {
 	for _, camera := range lost {
 		f := r.awaitFrame(t, camera, before[camera].Epoch)
 		t.Logf("%s captured %v after the cut, stored after %v", f.Name, f.Captured.Sub(cut), time.Since(cut))
-		if took := time.Since(cut); took > 3*time.Second {
-			t.Errorf("%s taken over after %v", camera, took)
-		}
+		missed = cmp.Or(missed, within(3*time.Second, time.Since(cut), camera+" was taken over after"))
 	}
 	rec.await(t, "b has all", shared(map[string]int{"b": 4}))
 	a.wire.heal()
@@ -539,15 +587,19 @@ func TestAnOwnerIsDeclaredDead(t *testing.T) {
 	}
 	a.stop()
 	b.stop()
-	frames, refused, gap := r.audit(t, rec)
+	frames, refused, dropped, gap := r.audit(t, rec)
 	t.Logf("%d frames, %d refused, longest gap %v", frames, refused, gap)
 	if refused == 0 {
 		t.Error("a captured nothing while it was cut off")
 	}
+	return cmp.Or(missed, none(dropped))
 }
 
 // TestAnOwnerVanishesAndNobodyLooks: without recovery the lease expires by itself.
-func TestAnOwnerVanishesAndNobodyLooks(t *testing.T) {
+func TestAnOwnerVanishesAndNobodyLooks(t *testing.T) { inTime(t, ownerVanishes) }
+
+func ownerVanishes(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 4)...)
 	rec := r.watchLeases(t)
 	a, b := r.join(t, "a", 0), r.join(t, "b", 0)
@@ -562,16 +614,15 @@ func TestAnOwnerVanishesAndNobodyLooks(t *testing.T) {
 	for _, camera := range lost {
 		f := r.awaitFrame(t, camera, before[camera].Epoch)
 		t.Logf("%s captured %v after the cut", f.Name, f.Captured.Sub(cut))
-		if took := time.Since(cut); took > streams.LeaseTTL+2*time.Second {
-			t.Errorf("%s taken over after %v", camera, took)
-		}
+		missed = cmp.Or(missed, within(streams.LeaseTTL+2*time.Second, time.Since(cut), camera+" was taken over after"))
 	}
 	a.wire.heal()
 	rec.await(t, "a is back", shared(map[string]int{"a": 2, "b": 2}))
 	a.stop()
 	b.stop()
-	frames, refused, gap := r.audit(t, rec)
+	frames, refused, dropped, gap := r.audit(t, rec)
 	t.Logf("%d frames, %d refused, longest gap %v", frames, refused, gap)
+	return cmp.Or(missed, none(dropped))
 }
 
 // TestCutOffAlone: nobody takes over, so everything that was captured is published.
@@ -587,45 +638,51 @@ func TestCutOffAlone(t *testing.T) {
 		{"longer, and the connection is lost", streams.LeaseTTL + time.Second, 2, (*wire).sever},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newSite(t, cameras(t, 1)...)
-			rec := r.watchLeases(t)
-			a := r.join(t, "a", 0)
-			rec.await(t, "a is there", shared(map[string]int{"a": 1}))
-			first := r.awaitFrame(t, "cam-0", 0)
-			c.cut(a.wire)
-			<-time.After(c.away) // what is tested is a span of time
-			a.wire.heal()
-			healed := time.Now()
-			if c.epochs > 1 {
-				r.awaitFrame(t, "cam-0", first.Name.Epoch)
-			} else {
-				for r.awaitFrame(t, "cam-0", 0).Captured.Before(healed) {
-					continue
+			inTime(t, func(t *testing.T) (missed string) {
+				t.Helper()
+				r := newSite(t, cameras(t, 1)...)
+				rec := r.watchLeases(t)
+				a := r.join(t, "a", 0)
+				rec.await(t, "a is there", shared(map[string]int{"a": 1}))
+				first := r.awaitFrame(t, "cam-0", 0)
+				c.cut(a.wire)
+				<-time.After(c.away) // what is tested is a span of time
+				a.wire.heal()
+				healed := time.Now()
+				if c.epochs > 1 {
+					r.awaitFrame(t, "cam-0", first.Name.Epoch)
+				} else {
+					for r.awaitFrame(t, "cam-0", 0).Captured.Before(healed) {
+						continue
+					}
 				}
-			}
-			t.Logf("captured and published %v after the wire was healed", time.Since(healed))
-			if took := time.Since(healed); took > 2*time.Second {
-				t.Errorf("back after %v", took)
-			}
-			a.stop()
-			frames, refused, gap := r.audit(t, rec)
-			t.Logf("%d frames, longest gap %v", frames, gap)
-			if refused != 0 || gap > 500*time.Millisecond {
-				t.Errorf("%d frames refused, longest gap %v", refused, gap)
-			}
-			epochs := map[uint64]bool{}
-			for _, f := range r.stored(t)["cam-0"] {
-				epochs[f.Name.Epoch] = true
-			}
-			if len(epochs) != c.epochs {
-				t.Errorf("%d epochs, want %d", len(epochs), c.epochs)
-			}
+				t.Logf("captured and published %v after the wire was healed", time.Since(healed))
+				missed = within(2*time.Second, time.Since(healed), "back after")
+				a.stop()
+				frames, refused, dropped, gap := r.audit(t, rec)
+				t.Logf("%d frames, longest gap %v", frames, gap)
+				if refused != 0 {
+					t.Errorf("%d frames refused", refused)
+				}
+				missed = cmp.Or(missed, none(dropped), within(500*time.Millisecond, gap, "longest gap"))
+				epochs := map[uint64]bool{}
+				for _, f := range r.stored(t)["cam-0"] {
+					epochs[f.Name.Epoch] = true
+				}
+				if len(epochs) != c.epochs {
+					t.Errorf("%d epochs, want %d", len(epochs), c.epochs)
+				}
+				return missed
+			})
 		})
 	}
 }
 
 // TestCutOffAndReplaced: the wire is blocked and everything in it arrives late, as after a SIGSTOP.
-func TestCutOffAndReplaced(t *testing.T) {
+func TestCutOffAndReplaced(t *testing.T) { inTime(t, cutOffAndReplaced) }
+
+func cutOffAndReplaced(t *testing.T) (missed string) {
+	t.Helper()
 	r := newSite(t, cameras(t, 2)...)
 	rec := r.watchLeases(t)
 	a, b := r.join(t, "a", 0), r.join(t, "b", 0)
@@ -641,11 +698,12 @@ func TestCutOffAndReplaced(t *testing.T) {
 	rec.await(t, "a is back", shared(map[string]int{"a": 1, "b": 1}))
 	a.stop()
 	b.stop()
-	frames, refused, gap := r.audit(t, rec)
+	frames, refused, dropped, gap := r.audit(t, rec)
 	t.Logf("%d frames, %d refused, longest gap %v", frames, refused, gap)
 	if refused < 10 {
-		t.Errorf("%d frames refused: a captured for a second while b had the camera", refused)
+		missed = fmt.Sprintf("%d frames refused: a captured for a second while b had the camera", refused)
 	}
+	return cmp.Or(missed, none(dropped))
 }
 
 func TestCapacity(t *testing.T) {
@@ -725,42 +783,47 @@ func TestNobodyWhoHadTheCameraIsForgotten(t *testing.T) {
 	const camera = "cam-0"
 	for name, n := range map[string]int{"what it told itself comes late": 1, "two had it": 2} {
 		t.Run(name, func(t *testing.T) {
-			r := newSite(t, cameras(t, 1)...)
-			rec := r.watchLeases(t)
-			a := r.join(t, "a", 0)
-			rec.await(t, "a has it", shared(map[string]int{"a": 1}))
-			r.awaitFrame(t, camera, 0)
-			before, _ := rec.view.Holder(camera)
-			others := map[string]*instance{}
-			for _, name := range []string{"b", "c"}[:n] {
-				others[name] = r.join(t, name, 0)
-			}
-			for len(others["b"].view.Living("ingest")) != 1+n {
-				<-others["b"].view.Beaten()
-			}
-			a.wire.sever()
-			r.declareDead(t, others["b"].view, "a", []string{camera})
-			first := r.successor(t, rec, camera, before.Epoch)
-			if n == 1 {
-				r.tellLease(t, camera, "a", before)
-			}
-			<-time.After(500 * time.Millisecond) // both capture
-			others[first.Instance].stop()
-			delete(others, first.Instance)
-			if n == 1 {
-				rec.await(t, "nobody has it", shared(map[string]int{}))
-			} else {
-				r.successor(t, rec, camera, first.Epoch)
-			}
-			a.wire.heal()
-			r.awaitTold(t, camera, "a lost")
-			a.stop()
-			for _, other := range others {
-				other.stop()
-			}
-			if frames, refused, _ := r.audit(t, rec); refused == 0 {
-				t.Errorf("%d frames, %d refused", frames, refused)
-			}
+			inTime(t, func(t *testing.T) (missed string) {
+				t.Helper()
+				r := newSite(t, cameras(t, 1)...)
+				rec := r.watchLeases(t)
+				a := r.join(t, "a", 0)
+				rec.await(t, "a has it", shared(map[string]int{"a": 1}))
+				r.awaitFrame(t, camera, 0)
+				before, _ := rec.view.Holder(camera)
+				others := map[string]*instance{}
+				for _, name := range []string{"b", "c"}[:n] {
+					others[name] = r.join(t, name, 0)
+				}
+				for len(others["b"].view.Living("ingest")) != 1+n {
+					<-others["b"].view.Beaten()
+				}
+				a.wire.sever()
+				r.declareDead(t, others["b"].view, "a", []string{camera})
+				first := r.successor(t, rec, camera, before.Epoch)
+				if n == 1 {
+					r.tellLease(t, camera, "a", before)
+				}
+				<-time.After(500 * time.Millisecond) // both capture
+				others[first.Instance].stop()
+				delete(others, first.Instance)
+				if n == 1 {
+					rec.await(t, "nobody has it", shared(map[string]int{}))
+				} else {
+					r.successor(t, rec, camera, first.Epoch)
+				}
+				a.wire.heal()
+				r.awaitTold(t, camera, "a lost")
+				a.stop()
+				for _, other := range others {
+					other.stop()
+				}
+				frames, refused, dropped, _ := r.audit(t, rec)
+				if refused == 0 {
+					t.Errorf("%d frames, %d refused", frames, refused)
+				}
+				return none(dropped)
+			})
 		})
 	}
 }
@@ -783,7 +846,7 @@ func (r *site) successor(t *testing.T, rec *record, camera string, after uint64)
 // awaitTold waits for an event of a camera's lease.
 func (r *site) awaitTold(t *testing.T, camera, state string) {
 	t.Helper()
-	for late := time.Now().Add(20 * time.Second); !slices.Contains(states(r.told(t, "lease", camera)), state); {
+	for late := time.Now().Add(patience); !slices.Contains(states(r.told(t, "lease", camera)), state); {
 		if time.Now().After(late) {
 			t.Fatalf("nobody tells: %s", state)
 		}

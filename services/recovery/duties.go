@@ -31,6 +31,7 @@ func (s *Service) duties(w *watch) []duty {
 		{"repair", func(ctx context.Context, lead lease.Leadership) error {
 			return repair.New(repair.Config{
 				JS: s.deps.JS, Options: streams.Options{Replicas: s.cfg.Replicas}, Leadership: lead, Events: s.events, Log: s.deps.Log,
+				Purges:  s.purges,
 				Workers: func(stage, model string) int { return serving(w.view, stage, model) }, OnGroups: s.measure.groups,
 			}).Run(ctx)
 		}},

@@ -87,8 +87,11 @@ func TestDeedsAreCounted(t *testing.T) {
 		{Kind: "repair", Facts: fact("action", "create", "outcome", "mended", "duration_ms", "3")},
 		{Kind: "repair", Facts: fact("action", "update", "outcome", "cannot_be_mended", "duration_ms", "3")},
 		{Kind: "sampling", Facts: fact("outcome", "refused: stale", "duration_ms", "1")},
-		{Kind: "leader", State: "leading"}, {Kind: "leader", State: "ended"},
-		{Kind: "lost"}, {Kind: "operator"}, {Kind: "unserved"}, // not deeds
+		{Kind: "leader", State: "leading"},
+		{Kind: "leader", State: "ended"},
+		{Kind: "lost"},
+		{Kind: "operator"},
+		{Kind: "unserved"}, // not deeds
 	} {
 		m.deed(e)
 	}
@@ -97,8 +100,12 @@ func TestDeedsAreCounted(t *testing.T) {
 		action, outcome string
 		want            float64
 	}{
-		{"worker_dead", telemetry.OutcomeDone, 1}, {"worker_dead", telemetry.OutcomePartial, 1}, {"repair_create", telemetry.OutcomeDone, 1},
-		{"repair_update", telemetry.OutcomeFailed, 1}, {"sampling", telemetry.OutcomeFailed, 1}, {"leader", telemetry.OutcomeDone, 1},
+		{"worker_dead", telemetry.OutcomeDone, 1},
+		{"worker_dead", telemetry.OutcomePartial, 1},
+		{"repair_create", telemetry.OutcomeDone, 1},
+		{"repair_update", telemetry.OutcomeFailed, 1},
+		{"sampling", telemetry.OutcomeFailed, 1},
+		{"leader", telemetry.OutcomeDone, 1},
 	} {
 		if n := all.Sum(telemetry.RecoveryActions, map[string]string{"action": c.action, "outcome": c.outcome}); n != c.want {
 			t.Errorf("%s %s: %g, want %g", c.action, c.outcome, n, c.want)

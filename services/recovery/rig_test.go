@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"strconv"
 	"sync"
@@ -136,6 +137,21 @@ func (r *rig) event(kind, name string) events.Event {
 			r.Fatalf("no event %s of %s", kind, name)
 		}
 	}
+}
+
+// inTime tries again what takes a machine that keeps up. An attempt says whether it did; what must hold on any machine it fails
+// for.
+func inTime(t *testing.T, late string, attempt func(t *testing.T) bool) {
+	t.Helper()
+	const attempts = 5
+	for range attempts {
+		intime := false
+		t.Run("attempt", func(t *testing.T) { intime = attempt(t) })
+		if intime || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("in each of %d attempts %s", attempts, late)
 }
 
 func (r *rig) eventually(f func() error) {
@@ -287,6 +303,20 @@ func (r *rig) take(js jetstream.JetStream, n int) map[string]jetstream.Msg {
 			out[string(m.Data())] = m
 		}
 		return batch.Error()
+	})
+	return out
+}
+
+// takeAll receives n frames, which may take a while to be there.
+func (r *rig) takeAll(js jetstream.JetStream, n int) map[string]jetstream.Msg {
+	r.Helper()
+	out := map[string]jetstream.Msg{}
+	r.eventually(func() error {
+		maps.Copy(out, r.take(js, n-len(out)))
+		if len(out) < n {
+			return fmt.Errorf("%d of %d frames", len(out), n)
+		}
+		return nil
 	})
 	return out
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sightline-dev/sightline/pkg/fleet"
 	"github.com/sightline-dev/sightline/pkg/lease"
 	"github.com/sightline-dev/sightline/pkg/telemetry"
+	"github.com/sightline-dev/sightline/services/recovery/repair"
 	"github.com/sightline-dev/sightline/streams"
 )
 
@@ -49,6 +50,7 @@ type Service struct {
 	events  *teller
 	measure *measure
 	handed  handed
+	purges  *repair.Purges
 
 	booking sync.WaitGroup // deaths that the books are still to be told of
 }
@@ -88,6 +90,10 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("recovery: %w", err)
 	}
 	watches.Go(func() { w.run(watching) })
+	if s.purges, err = repair.Listen(s.deps.JS.Conn()); err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	defer s.purges.Close()
 	for ctx.Err() == nil {
 		_ = s.lead(ctx, w) // somebody else leads, or the broker is away
 		select {

@@ -31,52 +31,56 @@ func busy(at time.Time, random *rand.Rand) feature.Observation {
 	return o
 }
 
-// BenchmarkCamera measures what a camera's whole state takes: 24 hours of reference, and full windows, and a reference that
-// is being captured; of pictures as busy as they come.
+// BenchmarkCamera measures what a camera's whole state takes: 24 hours of reference, full windows, and a reference that is
+// being captured; of the clip, and of pictures as busy as they come.
 func BenchmarkCamera(b *testing.B) {
-	const cameras = 4
 	random := rand.New(rand.NewPCG(1, 1))
-	observations := make([]feature.Observation, 64)
-	for i := range observations {
-		observations[i] = busy(morning(), random)
+	full := &clip{name: "busy"}
+	for range 64 {
+		full.observations = append(full.observations, busy(morning(), random))
 	}
+	for _, c := range []*clip{loadClip(b, "steady"), full} {
+		b.Run(c.name, func(b *testing.B) { benchmarkCamera(b, c.observations) })
+	}
+}
+
+func benchmarkCamera(b *testing.B, observations []feature.Observation) {
+	b.Helper()
+	const cameras = 4
 	var before, after runtime.MemStats
 	for b.Loop() {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		var all []*Detector
-		encoded, stored := 0, 0
 		for range cameras {
-			cfg := config()
-			d := newDetector(b, cfg)
+			d := newDetector(b, config())
 			at := morning()
-			for h := range 24 { // 4 minutes of each hour
-				at = time.Date(2026, 1, 1, 8+h, 0, 0, 0, time.UTC)
-				for i := range 300 {
-					o := observations[i%len(observations)]
+			for h := range 24 { // 10 minutes of each hour
+				at = morning().Add(time.Duration(h) * time.Hour)
+				for i := range 600 {
+					o := observations[5*i%len(observations)] // the clip has five a second
 					o.At = at.Add(time.Duration(i) * time.Second)
 					d.Observe(&o)
 				}
 			}
 			d.s.Learner = fullLearner(observations, at)
 			all = append(all, d)
-			data, err := d.Reference().Encode()
-			if err != nil {
-				b.Fatal(err)
-			}
-			state, err := d.Encode()
-			if err != nil {
-				b.Fatal(err)
-			}
-			stored, encoded = len(data), len(state)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
+		stored, err := all[0].Reference().Encode()
+		if err != nil {
+			b.Fatal(err)
+		}
+		state, err := all[0].Encode()
+		if err != nil {
+			b.Fatal(err)
+		}
 		each := float64(after.HeapAlloc-before.HeapAlloc) / cameras
 		b.ReportMetric(each/1024, "KiB/camera")
 		b.ReportMetric(each*1000/(1<<30), "GiB/1000-cameras")
-		b.ReportMetric(float64(stored)/1024, "KiB/reference-json")
-		b.ReportMetric(float64(encoded)/1024, "KiB/state-json")
+		b.ReportMetric(float64(len(stored))/1024, "KiB/reference-json")
+		b.ReportMetric(float64(len(state))/1024, "KiB/state-json")
 		if each*1000 > 1<<30 {
 			b.Errorf("1000 cameras take %.2f GiB", each*1000/(1<<30))
 		}

@@ -16,12 +16,10 @@ type comparison struct {
 	evidence  []Evidence
 	moved     [feature.Count]bool
 	shift     [feature.Count]float64 // of the mean, on the feature's scale; NaN when not known
-	classes   bool
-	embedding bool
-	effective float64 // independent pictures
-	objects   float64 // independent pictures by the reference's rate: how many objects should have been seen
-	ratio     float64 // detections per picture over the reference's; 1 when it has none
-	low, high float64 // bounds of ratio that were learnt
+	effective float64                // independent pictures
+	objects   float64                // independent pictures by the reference's rate: how many objects should have been seen
+	ratio     float64                // detections per picture over the reference's; 1 when it has none
+	low, high float64                // bounds of ratio that were learnt
 	rate      *quality.Estimate
 	// What follows is evidence of loss, or of content.
 	upside bool // the picture is the view turned by half a circle
@@ -142,7 +140,6 @@ func (c *comparison) judgeClasses(w *feature.Block, learnt *reference.Learnt, sc
 		Threshold: max(leastClasses, learnt.Classes) * scale, Effective: c.effective,
 	}
 	e.Moved = v > e.Threshold
-	c.classes = e.Moved
 	c.evidence = append(c.evidence, e)
 }
 
@@ -156,12 +153,11 @@ func (c *comparison) judgeEmbedding(w *feature.Block, learnt *reference.Learnt, 
 		Threshold: max(leastMMD, learnt.MMD) * scale, Effective: float64(len(w.Embeddings)),
 	}
 	e.Moved = v > e.Threshold
-	c.embedding = e.Moved
 	c.evidence = append(c.evidence, e)
 }
 
 // lowerScores is by how much the mean score of a model falls that misses things, in short and in long windows: on the demo's
-// footage .08 to .39 where recall fell below .9, .06 at most where it stayed above .95 (testdata/README.md). Scores of a few
+// footage, over whole clips, .08 to .39 where recall fell below .9, .06 at most where it stayed above .95 (testdata/README.md). Scores of a few
 // people who stay at one place for a short window say less.
 func lowerScores() [2]float64 { return [2]float64{0.12, 0.08} }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,29 +202,53 @@ func TestCancelInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	batch := infer.Batch{Shape: []int64{1, 3, 512, 512}, Data: make([]float32, 3*512*512)}
+	const attempts = 5 // a busy machine takes now this long for the same, now that
+	missed := "-"
+	for range attempts {
+		if missed = cancelled(t, s, batch); missed == "" {
+			break
+		}
+		t.Log(missed)
+	}
+	if missed != "" {
+		t.Errorf("missed in each of %d attempts, the last time: %s", attempts, missed)
+	}
+	whole(t, s, batch) // the session still works
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// whole is how long a run takes that nobody cancels.
+func whole(t *testing.T, s infer.Session, batch infer.Batch) time.Duration {
+	t.Helper()
 	start := time.Now()
 	o, err := s.Run(t.Context(), batch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.Release()
-	whole := time.Since(start)
+	return time.Since(start)
+}
+
+// cancelled cancels a run after a tenth, and returns what it missed when that did not shorten it.
+func cancelled(t *testing.T, s infer.Session, batch infer.Batch) (missed string) {
+	t.Helper()
+	full := whole(t, s, batch)
 	reason := errors.New("too late")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), whole/10, reason)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), full/10, reason)
 	defer cancel()
-	start = time.Now()
-	if _, err := s.Run(ctx, batch); !errors.Is(err, reason) {
+	start := time.Now()
+	o, err := s.Run(ctx, batch)
+	took := time.Since(start)
+	switch {
+	case err == nil:
+		o.Release()
+		return fmt.Sprintf("it took %v, and then less than a tenth of it", full)
+	case !errors.Is(err, reason):
 		t.Errorf("error %v, want %v", err, reason)
+	case took > full/2+50*time.Millisecond:
+		return fmt.Sprintf("a run of %v, cancelled after a tenth, took %v", full, took)
 	}
-	if took := time.Since(start); took > whole/2+50*time.Millisecond {
-		t.Errorf("a run of %v, cancelled after a tenth, took %v", whole, took)
-	}
-	o, err = s.Run(t.Context(), batch) // the session still works
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Release()
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	return ""
 }

@@ -36,7 +36,11 @@ type deed struct {
 	at     time.Time
 	purged uint64
 	purge  purge
+	before bool // it was heard of before this Repair ran: another one may have told of it
 }
+
+// purged is the verb of a purge.
+const purged = "purged"
 
 // purge is a request to purge; without anything it is for all messages.
 type purge struct {
@@ -120,26 +124,32 @@ type call struct {
 	} `json:"client"`
 }
 
-// onCall notes who did what.
-func (r *Repair) onCall(m *nats.Msg) {
+// done is the deed that a call did, if it is of a kind that matters here and none of a leader's own.
+func done(m *nats.Msg, self string) (deed, bool) {
 	var c call
 	if json.Unmarshal(m.Data, &c) != nil {
-		return
+		return deed{}, false
 	}
 	d, ok := c.deed()
-	if !ok || !r.declared(d.target) {
-		return
+	if !ok || c.Client.Name == self || strings.HasPrefix(c.Client.Name, "recovery-") {
+		return deed{}, false
 	}
 	var answer struct {
 		Error  *struct{} `json:"error"`
 		Purged uint64    `json:"purged"`
 	}
 	if json.Unmarshal([]byte(c.Response), &answer) != nil || answer.Error != nil {
-		return // asked for, not done
+		return deed{}, false // asked for, not done
 	}
 	d.purged = answer.Purged
-	if c.Client.Name == r.self || strings.HasPrefix(c.Client.Name, "recovery-") {
-		return // a leader's own doing
+	return d, true
+}
+
+// onCall notes who did what.
+func (r *Repair) onCall(m *nats.Msg) {
+	d, ok := done(m, r.self)
+	if !ok || !r.declared(d.target) {
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,8 +157,8 @@ func (r *Repair) onCall(m *nats.Msg) {
 		return // a deletion explains more than what somebody did about it
 	}
 	r.deeds[d.target] = d
-	if d.verb != "created" && d.verb != "updated" && len(r.orders) < ordersKept {
-		r.orders = append(r.orders, d)
+	if d.verb != "created" && d.verb != "updated" {
+		r.order(d)
 		select {
 		case r.wake <- struct{}{}:
 		default:
@@ -173,7 +183,7 @@ func (c call) deed() (deed, bool) {
 	case strings.HasPrefix(rest, "STREAM.DELETE.") && len(tokens) == 3:
 		d.verb, d.target = "deleted", tokens[2]
 	case strings.HasPrefix(rest, "STREAM.PURGE.") && len(tokens) == 3:
-		d.verb, d.target = "purged", tokens[2]
+		d.verb, d.target = purged, tokens[2]
 		if c.Request != "" && json.Unmarshal([]byte(c.Request), &d.purge) != nil {
 			return d, false
 		}
@@ -218,6 +228,7 @@ func (r *Repair) wasDeleted(target string) bool {
 
 // tellOrders tells what operators did.
 func (r *Repair) tellOrders(ctx context.Context) {
+	r.adopt()
 	r.mu.Lock()
 	if len(r.orders) == 0 {
 		r.mu.Unlock()
@@ -239,7 +250,7 @@ func (r *Repair) tellOrders(ctx context.Context) {
 		maps.Copy(e.Facts, d.who)
 		_, isConsumer := streamOf(d.target)
 		switch {
-		case d.verb == "purged":
+		case d.verb == purged:
 			e.Facts["messages"] = strconv.FormatUint(d.purged, 10)
 			if d.purge.Filter != "" {
 				e.Facts["filter"] = d.purge.Filter
@@ -254,7 +265,9 @@ func (r *Repair) tellOrders(ctx context.Context) {
 			e.Facts["messages"] = strconv.FormatUint(n, 10)
 			e.Detail = fmt.Sprintf("about %d messages are gone", n)
 		}
-		r.cfg.Events.Tell(e)
+		if !r.toldBefore(ctx, d) {
+			r.cfg.Events.Tell(e)
+		}
 	}
 }
 

@@ -23,5 +23,5 @@
 //
 // Every action is one event, recovery.repair.<stream or stream.consumer>; a failure is told once for each reason. What an
 // operator deleted, purged or paused is recovery.operator.<...>, with who, when and how many messages; what was purged
-// from a stream is told to the books as well. Work that nobody serves is recovery.unserved.<stage or model>.
+// from a stream is told to the books as well, also if nobody led at that moment: see Purges. Work that nobody serves is recovery.unserved.<stage or model>.
 package repair

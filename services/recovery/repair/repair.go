@@ -46,6 +46,8 @@ type Config struct {
 	// OnGroups gets the work groups of every look and what they are at; nil where it could not be had. It must not block. May
 	// be nil.
 	OnGroups func([]streams.WorkGroup, []*jetstream.ConsumerInfo)
+	// Purges are those that were heard of before Run. Nil: none.
+	Purges *Purges
 }
 
 // Repair mends what differs from its declaration. Run does the work.
@@ -58,10 +60,11 @@ type Repair struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
-	news    time.Time       // when something happened that was not looked at yet
-	deleted map[string]bool // targets whose deletion the broker told of, until they are mended
-	deeds   map[string]deed // the last deed done to each target
-	orders  []deed          // of operators, not told yet
+	news    time.Time           // when something happened that was not looked at yet
+	deleted map[string]bool     // targets whose deletion the broker told of, until they are mended
+	deeds   map[string]deed     // the last deed done to each target
+	orders  []deed              // of operators, not told yet
+	ordered map[order]time.Time // when those were noted, and those that were told of late
 
 	// What follows belongs to Run.
 	models    catalog.Models
@@ -94,7 +97,7 @@ func New(cfg Config) *Repair {
 		cfg: cfg, js: cfg.JS, log: cfg.Log, self: cfg.JS.Conn().Opts.Name, wake: make(chan struct{}, 1),
 		deleted: map[string]bool{}, deeds: map[string]deed{}, known: map[string]seen{}, told: map[string]string{},
 		offline: map[string]time.Time{}, stalls: map[string]*stall{}, services: map[string]*service{}, apart: map[string]*patience{},
-		remade: map[string]time.Time{}, relapses: map[string]*relapse{}, want: streams.Declared(cfg.Options),
+		remade: map[string]time.Time{}, ordered: map[order]time.Time{}, relapses: map[string]*relapse{}, want: streams.Declared(cfg.Options),
 	}
 }
 

@@ -2,6 +2,7 @@ package repair_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -548,6 +549,91 @@ func TestAPurgeIsToldToEverybodyConcerned(t *testing.T) {
 	}
 	if e := r.told.await(t, "operator", "KV_"+streams.CamerasBucket, "purged"); e.Facts["severity"] != "critical" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A purge while nobody leads is told by who leads next, unless somebody told it before.
+func TestAPurgeWhileNobodyLeads(t *testing.T) {
+	base := brokertest.JetStream(t)
+	if err := streams.Ensure(t.Context(), base, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	url := base.Conn().ConnectedUrl()
+	r := &rig{js: brokertest.Connect(t, url, "recovery-r1"), operator: brokertest.Connect(t, url, operator), told: newTold(), lead: &leader{}}
+	overheard, err := repair.Listen(r.js.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(overheard.Close)
+	calls, err := r.js.Conn().SubscribeSync("$JS.EVENT.ADVISORY.API")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{streams.Frames, streams.Tensors} {
+		subject := streams.FrameSubject(streams.EveryFrame, "door")
+		if stream == streams.Tensors {
+			subject = streams.TensorSubject(streams.EveryFrame, "people", streams.LaneStable, "door")
+		}
+		r.publish(t, subject, 5)
+		s, err := r.operator.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		heardOf(t, calls, "$JS.API.STREAM.PURGE."+stream)
+	}
+	before, err := json.Marshal(events.Event{Area: "recovery", Kind: "operator", Name: streams.Tensors, Instance: "r0", State: "purged", At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.operator.Publish(t.Context(), streams.EventSubject("recovery", "operator", streams.Tensors), before); err != nil {
+		t.Fatal(err)
+	}
+	run(t, repair.Config{JS: r.js, Leadership: r.lead, Events: r.told, Purges: overheard})
+	if e := r.told.await(t, "operator", streams.Frames, "purged"); e.Facts["by"] != operator || e.Facts["messages"] != "5" {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "the books know both", func() bool { return len(r.incidents(t)) == 2 })
+	r.settled(t)
+	if twice := r.told.find(func(e events.Event) bool { return e.Kind == "operator" && e.Name == streams.Tensors }); len(twice) > 0 {
+		t.Errorf("told already: %+v", twice)
+	}
+	// What is done from now on is told once, though it is heard of twice.
+	s, err := r.operator.Stream(t.Context(), streams.Tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.told.await(t, "operator", streams.Tensors, "purged")
+	if err := r.operator.DeleteStream(t.Context(), streams.DLQ); err != nil { // the sweep after that
+		t.Fatal(err)
+	}
+	r.told.await(t, "repair", streams.DLQ, "mended")
+	for _, stream := range []string{streams.Frames, streams.Tensors} {
+		if got := r.told.find(func(e events.Event) bool { return e.Kind == "operator" && e.Name == stream }); len(got) != 1 {
+			t.Errorf("%s: told %+v", stream, got)
+		}
+	}
+}
+
+// heardOf waits until the broker told of a call.
+func heardOf(t *testing.T, calls *nats.Subscription, subject string) {
+	t.Helper()
+	for {
+		m, err := calls.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(m.Data), subject+`"`) {
+			return
+		}
 	}
 }
 

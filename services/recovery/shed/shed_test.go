@@ -256,6 +256,24 @@ func (s *site) waiting() uint64 {
 // One worker that takes 50 ms for a frame cannot keep up with 60 frames a second; one that takes none can.
 func TestShedding(t *testing.T) {
 	t.Parallel()
+	const attempts = 4 // a busy machine has less than it is thought to have, and not all the time
+	missed := ""
+	for range attempts {
+		t.Run("attempt", func(t *testing.T) {
+			if missed = sheds(t); missed != "" {
+				t.Logf("missed: %s", missed)
+			}
+		})
+		if missed == "" || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("missed in each of %d attempts, the last time: %s", attempts, missed)
+}
+
+// sheds returns what it missed of what depends on a machine that keeps up.
+func sheds(t *testing.T) (missed string) {
+	t.Helper()
 	s := newSite(t)
 	s.slow.Store(int64(50 * time.Millisecond))
 	s.preprocess()
@@ -280,12 +298,12 @@ func TestShedding(t *testing.T) {
 		t.Errorf("%+v", lowered)
 	}
 	if capacity, err := strconv.ParseFloat(lowered.Facts["capacity_per_s"], 64); err != nil || capacity < 12 || capacity > 21 {
-		t.Errorf("capacity is said to be %s/s, want nearly 20", lowered.Facts["capacity_per_s"])
+		return fmt.Sprintf("capacity is said to be %s/s, want nearly 20", lowered.Facts["capacity_per_s"])
 	}
 	n := len(first)
 	n += len(s.await(n, "raised")) // what waited is worked off
 	if w := s.waiting(); w > 6 {
-		t.Errorf("%d messages wait", w)
+		return fmt.Sprintf("%d messages wait", w)
 	}
 	before, _ := s.since(nil, 0)
 	s.mu.Lock()
@@ -311,20 +329,20 @@ func TestShedding(t *testing.T) {
 	}
 	t.Logf("priority 4: %d, priority 8: %d frames in %v; ages p50 %v, p99 %v", minor, major, quiet, fresh[len(fresh)/2], fresh[len(fresh)*99/100])
 	if ratio := float64(major) / float64(minor); ratio < 1.6 || ratio > 2.5 {
-		t.Errorf("priority 8 kept %.2f times what priority 4 kept", ratio)
+		return fmt.Sprintf("priority 8 kept %.2f times what priority 4 kept", ratio)
 	}
 	if rate := float64(major+minor) / quiet.Seconds(); rate < 10 || rate > 21 {
-		t.Errorf("%.1f frames a second for a worker that answers 20", rate)
+		return fmt.Sprintf("%.1f frames a second for a worker that answers 20", rate)
 	}
 	if p99 := fresh[len(fresh)*99/100]; p99 > maxAge/2 {
-		t.Errorf("p99 of age is %v", p99)
+		return fmt.Sprintf("p99 of age is %v", p99)
 	}
 
 	s.slow.Store(0)
 	told := s.await(n, "full")
 	for _, e := range told[:len(told)-1] {
 		if e.State != "raised" {
-			t.Errorf("%s though there was room", e.State)
+			return e.State + " though there was room"
 		}
 	}
 	if got := s.sharing.Share(4); got != 1 {
@@ -338,6 +356,7 @@ func TestShedding(t *testing.T) {
 			}
 		}
 	}
+	return ""
 }
 
 // A leader that was replaced writes nothing, says so and ends.
