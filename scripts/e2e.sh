@@ -60,13 +60,19 @@ sweep() {
   done
 }
 
-# check_dockerfile lints every image, and the variant of infer for CUDA, whose base image need not be had for that.
+# check_dockerfile lints every image, and the variant of infer for CUDA, whose base image need not be had for that. With a tag,
+# as bake gives, an old engine would tag the result of the check.
 check_dockerfile() {
-  local base
+  local image base
   base=$(awk '/^FROM nvidia\/cuda:/ { print $2 }' deploy/docker/Dockerfile)
-  quietly "$DOCKER" buildx bake --check -f deploy/docker/bake.hcl &&
-    quietly "$DOCKER" buildx build --call=check --build-arg INFER=cuda --build-context "$base=docker-image://debian:bookworm-slim" \
-      -f deploy/docker/Dockerfile --target infer .
+  for image in "${images[@]}"; do check_target "$image" || return 1; done
+  check_target infer --build-arg INFER=cuda --build-context "$base=docker-image://debian:bookworm-slim"
+}
+
+check_target() {
+  local target=$1
+  shift
+  quietly "$DOCKER" buildx build --call=check -f deploy/docker/Dockerfile --target "$target" "$@" .
 }
 
 make_images
