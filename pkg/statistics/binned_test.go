@@ -61,7 +61,7 @@ func TestPSINoise(t *testing.T) {
 	const n, rounds = 500, 200
 	sum := 0.0
 	for range rounds {
-		ref, cur := normal(r, n, 0, 1), normal(r, n, 0, 1)
+		ref, cur := normal(r, n, 0), normal(r, n, 0)
 		edges, err := statistics.QuantileEdges(ref, 10)
 		if err != nil {
 			t.Fatal(err)

@@ -26,5 +26,4 @@
 //	how much     LocationShift, CommonLanguage; Wilson, DifferenceOfProportions, RatioOfProportions
 //	scores       FitIsotonic, CalibrationError, Brier
 //	series       Autocorrelation, DecorrelationTime, IntegratedTime, EffectiveSampleSize
-//	kept         Profile: a sample in bounded memory, to be stored, merged and compared
 package statistics

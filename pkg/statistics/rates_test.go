@@ -201,7 +201,7 @@ func TestSeries(t *testing.T) {
 
 	// x[t] = .8*x[t-1] + noise: autocorrelation .8^lag, below 1/e from lag 5 on; integrated (1+.8)/(1-.8) = 9.
 	r := rand.New(rand.NewPCG(7, 8))
-	series := normal(r, 100_000, 0, 1)
+	series := normal(r, 100_000, 0)
 	white := slices.Clone(series)
 	for i := 1; i < len(series); i++ {
 		series[i] += 0.8 * series[i-1]

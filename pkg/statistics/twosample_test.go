@@ -93,7 +93,7 @@ func TestKolmogorovSmirnovExact(t *testing.T) {
 func TestAsymptoticIsNearExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for shift := 0.0; shift < 0.5; shift += 0.1 {
-		ref, cur := normal(r, 700, 0, 1), normal(r, 500, shift, 1)
+		ref, cur := normal(r, 700, 0), normal(r, 500, shift)
 		for _, side := range []statistics.Alternative{statistics.TwoSided, statistics.Less, statistics.Greater} {
 			exact, err := statistics.KolmogorovSmirnov(ref, cur, side, statistics.Exact)
 			near(t, "statistic", exact.Statistic, exact.Statistic, err)
@@ -163,10 +163,10 @@ func TestDistances(t *testing.T) {
 	near(t, "energy", d, 4, err, tiny)
 }
 
-func normal(r *rand.Rand, n int, mean, deviation float64) []float64 {
+func normal(r *rand.Rand, n int, mean float64) []float64 {
 	x := make([]float64, n)
 	for i := range x {
-		x[i] = mean + deviation*r.NormFloat64()
+		x[i] = mean + r.NormFloat64()
 	}
 	return x
 }
